@@ -1,0 +1,249 @@
+//! One loaded model and the requests on it.
+//!
+//! An [`Engine`] lives as long as somebody holds it: the registry, or a request under way. Dropping the last handle ends
+//! mistral.rs' thread. mistral.rs gets token ids and gives logits back; the choice of tokens and the text are ours.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cairn_adapters::{
+    ChatMessage, Completion, Event, EventStream, GenerateError, Input, Role, Sampling, Usage, WeightsHash,
+};
+use futures::StreamExt;
+use mistralrs::{
+    IsqType, NormalRequest, Request, RequestMessage, SamplingParams, TextMessageRole, TextMessages,
+    llguidance::toktrie::TokTrie,
+};
+use tokenizers::Tokenizer;
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    answer::{Answer, Part},
+    budget::Reservation,
+    choose::Chooser,
+    load::{LoadError, Loaded, load},
+    manifest::Manifest,
+};
+
+/// What an engine continues: a conversation, a text, or tokens as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// As callers give it.
+    Input(Input),
+    /// Token ids, for tests against reference outputs.
+    Tokens(Vec<u32>),
+}
+
+/// A loaded model.
+pub(crate) struct Engine {
+    loaded: Loaded,
+    weights: WeightsHash,
+    runtime: Handle,
+    requests: AtomicUsize,
+    /// Taken when dropped, and given back when the memory is free.
+    reservation: Option<Reservation>,
+}
+
+impl Engine {
+    /// Loads a model and has it generate one token, for as long as that takes; on a fresh thread, see [`load`].
+    pub(crate) fn load(
+        directory: &Path,
+        manifest: &Manifest,
+        quantize: Option<IsqType>,
+        runtime: &Handle,
+        reservation: Reservation,
+    ) -> Result<Arc<Self>, LoadError> {
+        let engine = Arc::new(Self {
+            loaded: load(directory, manifest, quantize, runtime)?,
+            weights: manifest.serving_hash.clone(),
+            runtime: runtime.clone(),
+            requests: AtomicUsize::new(1),
+            reservation: Some(reservation),
+        });
+        // mistral.rs only warns when its own trial run fails, and would fail with every request.
+        let sampling = Sampling { temperature: 0.0, max_tokens: Some(1), ..Sampling::default() };
+        let trial = async { Completion::collect(engine.clone().generate(Prompt::Tokens(vec![0]), sampling, ()).await?).await };
+        runtime.block_on(trial).map_err(LoadError::Probe)?;
+        Ok(engine)
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.loaded.tokenizer
+    }
+
+    /// The bytes of each token, which may be part of a character.
+    pub(crate) fn vocabulary(&self) -> &TokTrie {
+        self.loaded.vocabulary.tok_trie()
+    }
+
+    /// Whether an answer ends with this token.
+    pub(crate) fn ends(&self, token: u32) -> bool {
+        self.loaded.ends.contains(&token)
+    }
+
+    /// Starts generating. The stream holds the engine and `held` until it ends or is dropped.
+    ///
+    /// Not to be cancelled: mistral.rs' thread panics when nobody waits for the tokens that it was asked for. So run it
+    /// as a task of its own.
+    pub(crate) async fn generate(
+        self: Arc<Self>,
+        prompt: Prompt,
+        sampling: Sampling,
+        held: impl Send + 'static,
+    ) -> Result<EventStream, GenerateError> {
+        let chat = matches!(prompt, Prompt::Input(Input::Chat(_)));
+        let tokens = self.tokenize(prompt).await?;
+        let context = self.loaded.context_length;
+        if tokens.is_empty() {
+            return Err(GenerateError::Unsupported("the prompt is empty".into()));
+        }
+        if tokens.len() >= context {
+            return Err(GenerateError::PromptTooLong { tokens: tokens.len(), context });
+        }
+        let room = context - tokens.len();
+        let limit = sampling.max_tokens.map_or(room, |most| most.min(room));
+        let prompt_tokens = tokens.len();
+        let mut answers = Vec::with_capacity(sampling.n);
+        for index in 0..sampling.n {
+            answers.push(self.clone().answer(index, &tokens, limit, &sampling, chat).await?);
+        }
+        let (sender, events) = mpsc::channel(64);
+        let started = Event::Started { weights: self.weights.clone(), adapter: None };
+        self.runtime.spawn(async move {
+            let _held = held;
+            merge(started, prompt_tokens, answers, sender).await;
+        });
+        Ok(ReceiverStream::new(events).boxed())
+    }
+
+    /// Token ids of a prompt, as the model's own template and tokenizer have them.
+    async fn tokenize(&self, prompt: Prompt) -> Result<Vec<u32>, GenerateError> {
+        match prompt {
+            Prompt::Tokens(tokens) => Ok(tokens),
+            Prompt::Input(Input::Text(text)) => {
+                let encoding = self.loaded.tokenizer.encode(text, true).map_err(engine_error)?;
+                Ok(encoding.get_ids().to_vec())
+            }
+            Prompt::Input(Input::Chat(_)) if !self.loaded.has_template => Err(GenerateError::Unsupported(
+                "the model has no chat template, so it cannot answer a conversation; send a text to continue instead".into(),
+            )),
+            Prompt::Input(Input::Chat(messages)) => {
+                let messages = messages.into_iter().fold(TextMessages::new(), |all, ChatMessage { role, content }| {
+                    let role = match role {
+                        Role::System => TextMessageRole::System,
+                        Role::User => TextMessageRole::User,
+                        Role::Assistant => TextMessageRole::Assistant,
+                    };
+                    all.add_message(role, content)
+                });
+                // No special tokens: the template writes them itself.
+                let tokens = self.loaded.model.tokenize(either::Left(messages), None, false, true, None).await;
+                tokens.map_err(|error| {
+                    GenerateError::Unsupported(format!("the model's chat template refuses the conversation: {error}"))
+                })
+            }
+        }
+    }
+
+    /// One of the `n` answers: a sequence of its own in the engine.
+    async fn answer(
+        self: Arc<Self>,
+        index: usize,
+        tokens: &[u32],
+        limit: usize,
+        sampling: &Sampling,
+        chat: bool,
+    ) -> Result<ReceiverStream<Result<Part, GenerateError>>, GenerateError> {
+        let (chosen_sender, chosen) = mpsc::unbounded_channel();
+        let chooser = Chooser::new(sampling.clone(), index, chosen_sender);
+        // The engine waits while a receiver is full, and with it every other sequence: leave it room for a whole answer.
+        let (response, responses) = mpsc::channel(limit + 8);
+        let request = Request::Normal(Box::new(NormalRequest {
+            messages: RequestMessage::CompletionTokens(tokens.to_vec()),
+            sampling_params: SamplingParams { max_len: Some(limit), ..SamplingParams::deterministic() },
+            response,
+            return_logprobs: false,
+            is_streaming: true,
+            id: self.requests.fetch_add(1, Ordering::Relaxed),
+            constraint: mistralrs::Constraint::None,
+            suffix: None,
+            tools: None,
+            tool_choice: None,
+            logits_processors: Some(vec![Arc::new(chooser)]),
+            return_raw_logits: false,
+            web_search_options: None,
+            model_id: None,
+            truncate_sequence: false,
+        }));
+        let engine = self.loaded.model.inner().get_sender(None).map_err(engine_error)?;
+        engine.send(request).await.map_err(|_| engine_error("its thread has ended"))?;
+        let (sender, parts) = mpsc::channel(64);
+        // A text goes on where the prompt ends, with the space that belongs between; an answer starts anew.
+        let before = if chat { Vec::new() } else { tokens[tokens.len().saturating_sub(CONTEXT_OF_TEXT)..].to_vec() };
+        let runtime = self.runtime.clone();
+        let answer = Answer { engine: self, index, stop: sampling.stop.clone(), limit, before, chosen, responses };
+        runtime.spawn(answer.follow(sender));
+        Ok(ReceiverStream::new(parts))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let (alive, reservation) = (self.loaded.alive.clone(), self.reservation.take());
+        // mistral.rs' thread frees the weights after its last step and tells nobody, so look until they are gone.
+        self.runtime.spawn(async move {
+            while alive.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            drop(reservation);
+        });
+    }
+}
+
+/// Tokens of the prompt that the first text of a continuation depends on: enough for any character.
+const CONTEXT_OF_TEXT: usize = 6;
+
+/// Sends the events of all answers as they come. Returning drops the answers, which cancels them.
+async fn merge(
+    started: Event,
+    prompt_tokens: usize,
+    answers: Vec<ReceiverStream<Result<Part, GenerateError>>>,
+    sender: mpsc::Sender<Result<Event, GenerateError>>,
+) {
+    if sender.send(Ok(started)).await.is_err() {
+        return;
+    }
+    let mut completion_tokens = 0;
+    let mut parts = futures::stream::select_all(answers);
+    loop {
+        let part = tokio::select! {
+            () = sender.closed() => return,
+            part = parts.next() => part,
+        };
+        let event = match part {
+            None => break,
+            Some(Ok(Part::Tokens(tokens))) => {
+                completion_tokens += tokens;
+                continue;
+            }
+            Some(Ok(Part::Event(event))) => Ok(event),
+            Some(Err(error)) => Err(error),
+        };
+        let failed = event.is_err();
+        if sender.send(event).await.is_err() || failed {
+            return;
+        }
+    }
+    let _ = sender.send(Ok(Event::Done(Usage { prompt_tokens, completion_tokens }))).await;
+}
+
+pub(crate) fn engine_error(error: impl std::fmt::Display) -> GenerateError {
+    GenerateError::Engine { message: format!("{error:#}") }
+}

@@ -1,0 +1,238 @@
+//! [`BaseModels`]: the models of a directory, served on demand.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use cairn_adapters::{EventStream, GenerateError, Generation, Generator, ModelName, Sampling};
+use tokio::{runtime::Runtime, sync::Semaphore};
+
+use crate::{
+    engine::{Prompt, engine_error},
+    manifest::{Manifest, ManifestError},
+    registry::Registry,
+};
+
+/// How models are served.
+#[derive(Debug, Clone)]
+pub struct BaseConfig {
+    /// Where pulled models are.
+    pub models_dir: PathBuf,
+    /// Bytes that loaded models may take together, by estimate.
+    pub memory_budget: u64,
+    /// What a request does while its model is being loaded.
+    pub when_loading: WhenLoading,
+    /// What callers are told to wait when there is no room or no model yet.
+    pub retry_after: Duration,
+    /// Requests under way at once, over all models; more are refused.
+    pub max_in_flight: usize,
+    /// Quantize safetensors weights while loading: mistral.rs' names, such as `Q8_0`; none = as they are.
+    pub quantize: Option<String>,
+}
+
+/// What a request does while its model is being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenLoading {
+    /// It waits.
+    Wait,
+    /// It fails with [`GenerateError::Loading`].
+    Unavailable,
+}
+
+/// The models of a directory, loaded on demand under a memory budget.
+///
+/// Callable from any tokio runtime, single-threaded ones included: the engines run on a runtime of their own.
+pub struct BaseModels {
+    registry: Arc<Registry>,
+    in_flight: Arc<Semaphore>,
+    /// None only while it is being dropped.
+    runtime: Option<Runtime>,
+}
+
+/// A model and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is.
+    pub manifest: Arc<Manifest>,
+    /// How it stands.
+    pub status: Status,
+    /// When a request last asked for it, since this process started.
+    pub last_used: Option<SystemTime>,
+}
+
+/// How a model stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// On disk only.
+    Unloaded,
+    /// On its way.
+    Loading,
+    /// Ready.
+    Loaded,
+    /// The last try failed.
+    Failed {
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+/// Why the model directory cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// `quantize` names no quantization.
+    #[error("{name:?} is not a quantization that mistral.rs knows: {reason}")]
+    Quantization {
+        /// As it was given.
+        name: String,
+        /// What mistral.rs said.
+        reason: String,
+    },
+    /// The engines' threads cannot be started.
+    #[error("the engines' threads cannot be started")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl BaseModels {
+    /// Reads the model directory, which may not be there yet.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or `quantize` names no quantization.
+    pub fn open(config: BaseConfig) -> Result<Self, OpenError> {
+        let quantize = match &config.quantize {
+            None => None,
+            Some(name) => {
+                let parsed = mistralrs::parse_isq_value(name, None);
+                Some(parsed.map_err(|reason| OpenError::Quantization { name: name.clone(), reason })?)
+            }
+        };
+        // Two are enough: computing is done on the engines' threads.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("base models")
+            .enable_all()
+            .build()
+            .map_err(OpenError::Runtime)?;
+        let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
+        let registry = Arc::new(Registry::new(config, quantize, runtime.handle().clone()));
+        registry.rescan()?;
+        Ok(Self { registry, in_flight, runtime: Some(runtime) })
+    }
+
+    /// Every model that generates text, those included that were pulled since. A damaged one is left out and logged.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Listed>, ManifestError> {
+        self.registry.rescan()?;
+        Ok(self.registry.list())
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    /// No such model was pulled.
+    pub fn get(&self, name: &ModelName) -> Result<Listed, GenerateError> {
+        self.registry.get(name)
+    }
+
+    /// Loads a model and waits until it is there; the least recently used make room.
+    ///
+    /// # Errors
+    /// It is unknown, does not fit the budget, or fails to load (the others go on serving).
+    pub async fn load(&self, name: &ModelName) -> Result<Listed, GenerateError> {
+        self.registry.forget_failure(name)?;
+        self.registry.engine(name, WhenLoading::Wait).await?;
+        self.get(name)
+    }
+
+    /// Takes a model out of service at once; answers under way on it are finished first, then its memory is free.
+    /// A model that is being loaded stays.
+    ///
+    /// # Errors
+    /// It is unknown.
+    pub fn unload(&self, name: &ModelName) -> Result<Listed, GenerateError> {
+        self.registry.unload(name)?;
+        self.get(name)
+    }
+
+    /// Generates from a prompt that may be token ids.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    pub async fn generate_from(
+        &self,
+        model: &ModelName,
+        prompt: Prompt,
+        sampling: Sampling,
+    ) -> Result<EventStream, GenerateError> {
+        check(&sampling)?;
+        let config = self.registry.config();
+        let overloaded = || GenerateError::Overloaded { retry_after: config.retry_after };
+        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| overloaded())?;
+        let engine = self.registry.engine(model, config.when_loading).await?;
+        // A task of its own, because it must not be cancelled half-way; its stream, dropped, cancels the rest.
+        let started = self.registry.runtime().spawn(engine.generate(prompt, sampling, permit));
+        started.await.map_err(engine_error)?
+    }
+
+    /// Tokens of a text, without those that a template adds. Does not load the model; reads its tokenizer when first asked.
+    ///
+    /// # Errors
+    /// The model is unknown or its tokenizer cannot be read.
+    pub fn count_tokens(&self, model: &ModelName, text: &str) -> Result<usize, GenerateError> {
+        let tokenizer = self.registry.tokenizer(model)?;
+        Ok(tokenizer.encode_fast(text, false).map_err(engine_error)?.len())
+    }
+
+    /// Longest prompt and answer of a model together, in tokens.
+    ///
+    /// # Errors
+    /// The model is unknown.
+    pub fn context_length(&self, model: &ModelName) -> Result<usize, GenerateError> {
+        Ok(self.get(model)?.manifest.context_length)
+    }
+
+    /// Bytes of models in memory, by estimate: loaded ones, and unloaded ones whose last answer is under way.
+    #[must_use]
+    pub fn memory_used(&self) -> u64 {
+        self.registry.memory_used()
+    }
+}
+
+#[async_trait::async_trait]
+impl Generator for BaseModels {
+    async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
+        self.generate_from(&request.model, Prompt::Input(request.input), request.sampling).await
+    }
+}
+
+impl Drop for BaseModels {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Not waiting: this may be dropped on an async thread.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Most answers to one request, as OpenAI has it.
+const MOST_ANSWERS: usize = 128;
+
+fn check(sampling: &Sampling) -> Result<(), GenerateError> {
+    if sampling.n == 0 || sampling.n > MOST_ANSWERS {
+        let n = sampling.n;
+        return Err(GenerateError::Unsupported(format!("n is {n}; ask for 1 to {MOST_ANSWERS} answers")));
+    }
+    if sampling.max_tokens == Some(0) {
+        return Err(GenerateError::Unsupported("max_tokens is 0; ask for at least one token".into()));
+    }
+    if !(sampling.temperature.is_finite() && sampling.top_p.is_finite()) {
+        return Err(GenerateError::Unsupported("temperature and top_p must be finite numbers".into()));
+    }
+    Ok(())
+}

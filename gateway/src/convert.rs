@@ -1,0 +1,157 @@
+//! Between the crates' types and the wire's: one function a type, no decisions.
+
+use std::{path::Path, sync::Arc};
+
+use cairn_index::{Drafts, IndexError, IngestDefaults, IngestOptions, IngestStage, readers};
+use cairn_openapi::{
+    datanets::{Datanet, Datapoint, IngestFormat, Snapshot},
+    retrieval::{Candidate, Why},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{ApiError, Code},
+    jobs::IngestSpec,
+    store::datanets::Description,
+};
+
+/// A candidate as the wire has it, with its text where asked for.
+pub(crate) fn candidate(candidate: &cairn_index::Candidate, with_text: bool) -> Candidate {
+    let datapoint = &candidate.datapoint;
+    Candidate {
+        datanet: datapoint.datanet.to_string(),
+        id: datapoint.id.to_string(),
+        text: with_text.then(|| datapoint.text.clone()),
+        contributor: datapoint.contributor.clone(),
+        contributed_at: datapoint.contributed_at.clone(),
+        source: datapoint.source.clone(),
+        licence: datapoint.licence.clone(),
+        metadata: datapoint.metadata.clone(),
+        leaf: datapoint.leaf.to_string(),
+        why: Why {
+            rank: candidate.rank,
+            fused_score: candidate.fused_score,
+            vector_score: candidate.vector_score,
+            vector_rank: candidate.vector_rank,
+            text_score: candidate.text_score,
+            text_rank: candidate.text_rank,
+            matched_terms: candidate.matched_terms.clone(),
+        },
+    }
+}
+
+/// A datapoint as the wire has it.
+pub(crate) fn datapoint(datapoint: cairn_index::Datapoint) -> Datapoint {
+    Datapoint {
+        datanet: datapoint.datanet.to_string(),
+        id: datapoint.id.to_string(),
+        seq: datapoint.seq,
+        text: datapoint.text,
+        contributor: datapoint.contributor,
+        contributed_at: datapoint.contributed_at,
+        source: datapoint.source,
+        licence: datapoint.licence,
+        metadata: datapoint.metadata,
+        content_hash: datapoint.content_hash.to_string(),
+        leaf: datapoint.leaf.to_string(),
+    }
+}
+
+/// A datanet as the wire has it.
+pub(crate) fn datanet(of: Description, snapshot: &cairn_index::Snapshot) -> Datanet {
+    Datanet {
+        name: of.name,
+        title: of.title,
+        description: of.description,
+        licence: of.licence,
+        visibility: of.visibility,
+        owner: of.owner,
+        created_at: of.created_at,
+        snapshot: Snapshot {
+            size: snapshot.size,
+            root: snapshot.root.to_string(),
+            lance_version: snapshot.lance_version,
+        },
+    }
+}
+
+/// The reader for a job's files.
+pub(crate) fn drafts(spec: &IngestSpec, directory: &Path) -> Result<Drafts, ApiError> {
+    let limits = readers::ReadLimits::default();
+    let path = |index: usize| {
+        let file =
+            spec.files.get(index).ok_or_else(|| ApiError::internal("a job has fewer files than its format takes"));
+        file.map(|file| directory.join(file))
+    };
+    let unreadable = |error: readers::ReadError| ApiError::new(Code::InvalidRequest, error.to_string());
+    Ok(match spec.query.format {
+        IngestFormat::Jsonl => Box::new(readers::jsonl(&path(0)?, &limits).map_err(unreadable)?),
+        IngestFormat::Csv => Box::new(readers::csv(&path(0)?, &limits).map_err(unreadable)?),
+        IngestFormat::Markdown => Box::new(readers::markdown(&path(0)?, &limits).map_err(unreadable)?),
+        IngestFormat::Text => Box::new(readers::text(&path(0)?, &limits).map_err(unreadable)?),
+        IngestFormat::Dictd => {
+            let (mut index, mut dictionary) = (path(0)?, path(1)?);
+            if index.extension().is_none_or(|extension| extension != "index") {
+                std::mem::swap(&mut index, &mut dictionary);
+            }
+            Box::new(readers::dictd(&index, &dictionary, &limits).map_err(unreadable)?)
+        }
+    })
+}
+
+/// What an ingest assumes, where it stages, how it is stopped and followed.
+pub(crate) fn ingest_options(
+    spec: &IngestSpec,
+    directory: &Path,
+    cancel: CancellationToken,
+    progress: impl Fn(&str, u64, u64) + Send + Sync + 'static,
+) -> IngestOptions {
+    let query = &spec.query;
+    let licence = query.licence.clone().or_else(|| (!spec.licence.is_empty()).then(|| spec.licence.clone()));
+    IngestOptions {
+        staging_dir: directory.join("staging"),
+        defaults: IngestDefaults {
+            contributor: query.contributor.clone(),
+            contributed_at: Some(spec.contributed_at.clone()),
+            source: query.source.clone(),
+            licence,
+        },
+        cancel,
+        progress: Some(Arc::new(move |step| {
+            let stage = match step.stage {
+                IngestStage::Reading => "reading",
+                IngestStage::Embedding => "embedding",
+                IngestStage::Writing => "writing",
+                IngestStage::Indexing => "indexing",
+            };
+            progress(stage, step.done, step.total);
+        })),
+    }
+}
+
+/// Errors of the index: what the caller can mend is said; the rest is ours.
+pub(crate) fn index_error(error: IndexError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        IndexError::UnknownDatanet(name) => ApiError::no_datanet(name.as_str()),
+        IndexError::InvalidDatanetName { .. } | IndexError::InvalidDatapointId { .. } | IndexError::EmptyQuery => ApiError::new(Code::InvalidRequest, message),
+        IndexError::AlreadyExists(_) => ApiError::new(Code::AlreadyExists, message),
+        IndexError::Busy => ApiError::new(Code::Overloaded, message),
+        other => ApiError::internal(anyhow::Error::from(other)),
+    }
+}
+
+/// What the base models' crate is told.
+pub(crate) fn base_config(config: &crate::config::Config) -> cairn_base::BaseConfig {
+    cairn_base::BaseConfig {
+        models_dir: config.models_dir.clone(),
+        memory_budget: config.memory_budget,
+        when_loading: match config.when_loading {
+            crate::config::WhenLoading::Wait => cairn_base::WhenLoading::Wait,
+            crate::config::WhenLoading::Unavailable => cairn_base::WhenLoading::Unavailable,
+        },
+        retry_after: config.retry_after,
+        max_in_flight: config.max_in_flight,
+        quantize: config.quantize.clone(),
+    }
+}

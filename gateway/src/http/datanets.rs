@@ -1,0 +1,202 @@
+//! Datanets: create, look, browse, grant.
+
+use actix_web::{
+    HttpResponse, delete, get, post, put,
+    web::{Data, Json, Path, Query},
+};
+use cairn_index::DatanetName;
+use cairn_openapi::{
+    datanets::{Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, NewDatanet, PageQuery},
+    error::ErrorEnvelope,
+};
+
+use super::keys::valid_subject;
+use crate::{
+    auth::{Allowed, Anyone, Applications, Caller, Stewards},
+    convert,
+    error::{ApiError, Code},
+    state::AppState,
+    store::datanets::Description,
+};
+
+/// Creates a datanet, owned by the caller.
+#[utoipa::path(tag = "datanets", responses((status = 201, body = Datanet), (status = 400, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
+#[post("/v1/datanets")]
+pub(crate) async fn create(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    new: Json<NewDatanet>,
+) -> Result<HttpResponse, ApiError> {
+    let name: DatanetName =
+        new.name.parse().map_err(|error: cairn_index::IndexError| ApiError::invalid("name", error.to_string()))?;
+    if !state.store.create_datanet(&new, &caller.subject).await? {
+        return Err(ApiError::new(Code::AlreadyExists, format!("the name {:?} is taken; choose another", new.name)));
+    }
+    let snapshot = match state.index.create(&name).await {
+        Ok(snapshot) => snapshot,
+        // The description was lost once, the datapoints were not: they belong to whoever may create it again.
+        Err(cairn_index::IndexError::AlreadyExists(_)) if caller.bounds().is_none() => {
+            state.index.snapshot(&name).map_err(convert::index_error)?
+        }
+        Err(error) => {
+            state.store.delete_datanet(&new.name).await?;
+            return Err(convert::index_error(error));
+        }
+    };
+    let made = visible(&state, &caller, &new.name).await?;
+    Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot)))
+}
+
+/// Datanets that the caller may use.
+#[utoipa::path(tag = "datanets", responses((status = 200, body = DatanetList)))]
+#[get("/v1/datanets")]
+pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<DatanetList>, ApiError> {
+    let visible = state.store.datanets(caller.bounds()).await?;
+    let data = visible.into_iter().map(|datanet| described(&state, datanet)).collect::<Result<_, _>>()?;
+    Ok(Json(DatanetList { object: "list".into(), data }))
+}
+
+/// One datanet.
+#[utoipa::path(tag = "datanets", responses((status = 200, body = Datanet), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}")]
+pub(crate) async fn retrieve(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    name: Path<String>,
+) -> Result<Json<Datanet>, ApiError> {
+    let datanet = visible(&state, &caller, &name).await?;
+    Ok(Json(described(&state, datanet)?))
+}
+
+/// Deletes a datanet with its datapoints and grants. Records of answers that drew on it stay, and proofs that were
+/// fetched stay valid; new ones can no longer be made.
+#[utoipa::path(tag = "datanets", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
+#[delete("/v1/datanets/{name}")]
+pub(crate) async fn delete(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    name: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let datanet = governed(&state, &caller, &name).await?;
+    state.index.drop(&parsed(&datanet.name)?).await.map_err(convert::index_error)?;
+    state.store.delete_datanet(&datanet.name).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Browses datapoints in the order of their contribution.
+#[utoipa::path(tag = "datanets", params(("name" = String, Path,), PageQuery), responses((status = 200, body = DatapointPage), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}/datapoints")]
+pub(crate) async fn datapoints(
+    caller: Allowed<Applications>,
+    state: Data<AppState>,
+    name: Path<String>,
+    page: Query<PageQuery>,
+) -> Result<Json<DatapointPage>, ApiError> {
+    let datanet = visible(&state, &caller, &name).await?;
+    let limit = page.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 200")));
+    }
+    let found = state
+        .index
+        .page(&parsed(&datanet.name)?, page.after.unwrap_or(0), limit)
+        .await
+        .map_err(convert::index_error)?;
+    let next = (found.len() == limit).then(|| found.last().map(|last| last.seq + 1)).flatten();
+    Ok(Json(DatapointPage { object: "list".into(), data: found.into_iter().map(convert::datapoint).collect(), next }))
+}
+
+/// One datapoint: where every citation leads.
+#[utoipa::path(
+    tag = "datanets",
+    params(("name" = String, Path,), ("id" = String, Path,)),
+    responses((status = 200, body = Datapoint), (status = 404, body = ErrorEnvelope))
+)]
+#[get("/v1/datanets/{name}/datapoints/{id:.*}")]
+pub(crate) async fn datapoint(
+    caller: Allowed<Applications>,
+    state: Data<AppState>,
+    path: Path<(String, String)>,
+) -> Result<Json<Datapoint>, ApiError> {
+    let (name, id) = path.into_inner();
+    let datanet = visible(&state, &caller, &name).await?;
+    let missing = || ApiError::new(Code::NotFound, format!("datanet {name} has no datapoint {id:?}"));
+    let id_parsed = id.parse().map_err(|_| missing())?;
+    let found = state.index.datapoint(&parsed(&datanet.name)?, &id_parsed).await.map_err(convert::index_error)?;
+    Ok(Json(convert::datapoint(found.ok_or_else(missing)?)))
+}
+
+/// Who may retrieve from a datanet.
+#[utoipa::path(tag = "datanets", responses((status = 200, body = GrantList), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}/grants")]
+pub(crate) async fn grants(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    name: Path<String>,
+) -> Result<Json<GrantList>, ApiError> {
+    let datanet = governed(&state, &caller, &name).await?;
+    Ok(Json(GrantList { object: "list".into(), data: state.store.grants(&datanet.name).await? }))
+}
+
+/// Lets a subject retrieve from a datanet.
+#[utoipa::path(
+    tag = "datanets",
+    params(("name" = String, Path,), ("subject" = String, Path,)),
+    responses((status = 200, body = Grant), (status = 404, body = ErrorEnvelope))
+)]
+#[put("/v1/datanets/{name}/grants/{subject}")]
+pub(crate) async fn grant(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    path: Path<(String, String)>,
+) -> Result<Json<Grant>, ApiError> {
+    let (name, subject) = path.into_inner();
+    valid_subject(&subject)?;
+    let datanet = governed(&state, &caller, &name).await?;
+    Ok(Json(state.store.grant(&datanet.name, &subject, &caller.subject).await?))
+}
+
+/// Takes a grant back; from the next request on, the datanet does not exist for that subject.
+#[utoipa::path(
+    tag = "datanets",
+    params(("name" = String, Path,), ("subject" = String, Path,)),
+    responses((status = 204), (status = 404, body = ErrorEnvelope))
+)]
+#[delete("/v1/datanets/{name}/grants/{subject}")]
+pub(crate) async fn revoke(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (name, subject) = path.into_inner();
+    let datanet = governed(&state, &caller, &name).await?;
+    if !state.store.revoke_grant(&datanet.name, &subject).await? {
+        return Err(ApiError::new(Code::NotFound, format!("{subject} holds no grant on {name}")));
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn visible(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
+    state.store.datanet(name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(name))
+}
+
+/// A datanet that the caller owns, or any for an administrator.
+async fn governed(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
+    let datanet = visible(state, caller, name).await?;
+    if caller.bounds().is_some_and(|subject| subject != datanet.owner) {
+        return Err(ApiError::new(
+            Code::InsufficientScope,
+            format!("{name} is owned by {}; only it may do this", datanet.owner),
+        ));
+    }
+    Ok(datanet)
+}
+
+fn described(state: &AppState, datanet: Description) -> Result<Datanet, ApiError> {
+    let snapshot = state.index.snapshot(&parsed(&datanet.name)?).map_err(convert::index_error)?;
+    Ok(convert::datanet(datanet, &snapshot))
+}
+
+fn parsed(name: &str) -> Result<DatanetName, ApiError> {
+    name.parse().map_err(|error: cairn_index::IndexError| ApiError::internal(error))
+}

@@ -1,0 +1,96 @@
+//! Jobs: list, look, follow, cancel.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, delete, get,
+    web::{Data, Json, Path},
+};
+use cairn_openapi::{
+    error::ErrorEnvelope,
+    jobs::{Job, JobList},
+};
+
+use super::sse;
+use crate::{
+    auth::{Allowed, Anyone, Caller},
+    error::{ApiError, Code},
+    state::AppState,
+};
+
+/// Jobs of the caller (an administrator's: everyone's), newest first.
+#[utoipa::path(tag = "jobs", responses((status = 200, body = JobList)))]
+#[get("/v1/jobs")]
+pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<JobList>, ApiError> {
+    Ok(Json(JobList { object: "list".into(), data: state.store.jobs(caller.bounds()).await? }))
+}
+
+/// Where a job stands.
+#[utoipa::path(tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/jobs/{id}")]
+pub(crate) async fn retrieve(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<Job>, ApiError> {
+    Ok(Json(visible(&state, &caller, &id).await?))
+}
+
+/// Follows a job: an event with the whole job whenever it moves, until it has ended.
+#[utoipa::path(tag = "jobs", responses((status = 200, content_type = "text/event-stream", body = Job), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/jobs/{id}/events")]
+pub(crate) async fn events(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let first = visible(&state, &caller, &id).await?;
+    let mut moved = state.jobs.subscribe();
+    let id = id.into_inner();
+    let stream = fed_by(move |sender| async move {
+        let mut ended = first.state.ended();
+        if sender.send(sse::event(&first)).await.is_err() {
+            return;
+        }
+        while !ended {
+            // A missed notice only delays: the job is read anew each time, at least once in a while.
+            let _ = tokio::time::timeout(Duration::from_secs(5), moved.changed()).await;
+            let Ok(Some(job)) = state.jobs.current(&id).await else { return };
+            ended = job.state.ended();
+            if sender.send(sse::event(&job)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(sse::response(stream))
+}
+
+/// Cancels a job that has not ended; what it has staged is removed, what it has committed stays.
+#[utoipa::path(tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
+#[delete("/v1/jobs/{id}")]
+pub(crate) async fn cancel(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<Job>, ApiError> {
+    visible(&state, &caller, &id).await?;
+    state.jobs.cancel(&id).await?;
+    Ok(Json(visible(&state, &caller, &id).await?))
+}
+
+async fn visible(state: &AppState, caller: &Caller, id: &str) -> Result<Job, ApiError> {
+    let job = state.jobs.current(id).await?;
+    job.filter(|job| caller.bounds().is_none_or(|subject| subject == job.owner))
+        .ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no job {id:?}")))
+}
+
+/// A stream fed by a task.
+fn fed_by<F, T>(task: F) -> tokio_stream::wrappers::ReceiverStream<actix_web::web::Bytes>
+where
+    F: FnOnce(tokio::sync::mpsc::Sender<actix_web::web::Bytes>) -> T,
+    T: Future<Output = ()> + 'static,
+{
+    let (sender, receiver) = tokio::sync::mpsc::channel(16);
+    actix_web::rt::spawn(task(sender));
+    tokio_stream::wrappers::ReceiverStream::new(receiver)
+}

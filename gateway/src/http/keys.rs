@@ -1,0 +1,75 @@
+//! API keys, and who the caller is.
+
+use actix_web::{
+    HttpResponse, delete, get, post,
+    web::{Data, Json, Path},
+};
+use cairn_openapi::{
+    error::ErrorEnvelope,
+    keys::{CreatedKey, KeyList, Me, NewKey},
+};
+
+use crate::{
+    auth::{Administrators, Allowed, Anyone},
+    error::{ApiError, Code},
+    state::AppState,
+};
+
+/// Makes an API key. Its secret is in the answer and nowhere else.
+#[utoipa::path(tag = "keys", responses((status = 201, body = CreatedKey), (status = 400, body = ErrorEnvelope)))]
+#[post("/v1/keys")]
+pub(crate) async fn create(
+    _caller: Allowed<Administrators>,
+    state: Data<AppState>,
+    new: Json<NewKey>,
+) -> Result<HttpResponse, ApiError> {
+    valid_subject(&new.subject)?;
+    if new.roles.is_empty() {
+        return Err(ApiError::invalid("roles", "a key without roles may do nothing; name at least one"));
+    }
+    Ok(HttpResponse::Created().json(state.store.create_key(&new).await?))
+}
+
+/// Lists API keys, without their secrets.
+#[utoipa::path(tag = "keys", responses((status = 200, body = KeyList)))]
+#[get("/v1/keys")]
+pub(crate) async fn list(_caller: Allowed<Administrators>, state: Data<AppState>) -> Result<Json<KeyList>, ApiError> {
+    Ok(Json(KeyList { object: "list".into(), data: state.store.keys().await? }))
+}
+
+/// Revokes an API key at once.
+#[utoipa::path(tag = "keys", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
+#[delete("/v1/keys/{id}")]
+pub(crate) async fn revoke(
+    _caller: Allowed<Administrators>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    if !state.store.revoke_key(&id).await? {
+        return Err(ApiError::new(Code::NotFound, format!("there is no key {id:?}")));
+    }
+    state.auth.forget();
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Who the caller is and what it may use.
+#[utoipa::path(tag = "keys", responses((status = 200, body = Me)))]
+#[get("/v1/me")]
+pub(crate) async fn me(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<Me>, ApiError> {
+    let datanets = state.store.datanets(caller.bounds()).await?;
+    Ok(Json(Me {
+        subject: caller.subject.clone(),
+        roles: caller.roles.clone(),
+        credential: caller.credential.to_owned(),
+        datanets: datanets.into_iter().map(|datanet| datanet.name).collect(),
+    }))
+}
+
+/// The rule for subjects, here and in grants.
+pub(crate) fn valid_subject(subject: &str) -> Result<(), ApiError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._@:-".contains(c);
+    if subject.is_empty() || subject.len() > 128 || !subject.chars().all(allowed) {
+        return Err(ApiError::invalid("subject", "a subject is 1 to 128 letters, digits and ._@:-"));
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The HTTP surface: one endpoint group a file. Handlers extract, call and convert; nothing more.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderName, HeaderValue},
+    middleware::Next,
+    web,
+};
+use tracing_actix_web::RequestId;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::error::{ApiError, Code};
+
+mod attributions;
+mod chat;
+mod completions;
+mod datanets;
+mod embeddings;
+mod ingest;
+mod jobs;
+mod keys;
+mod log;
+mod models;
+pub(crate) mod ops;
+mod search;
+mod sse;
+
+pub(crate) use keys::valid_subject;
+
+/// Every endpoint. The OpenAPI description is collected from the same list, so it cannot miss one.
+pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
+    config
+        .service(chat::chat_completions)
+        .service(completions::completions)
+        .service(embeddings::embeddings)
+        .service(models::list)
+        .service(models::retrieve)
+        .service(models::load)
+        .service(models::unload)
+        .service(search::search)
+        .service(attributions::retrieve)
+        .service(attributions::proof)
+        .service(datanets::create)
+        .service(datanets::list)
+        .service(datanets::retrieve)
+        .service(datanets::delete)
+        .service(datanets::datapoints)
+        .service(datanets::datapoint)
+        .service(datanets::grants)
+        .service(datanets::grant)
+        .service(datanets::revoke)
+        .service(ingest::ingest)
+        .service(jobs::list)
+        .service(jobs::retrieve)
+        .service(jobs::events)
+        .service(jobs::cancel)
+        .service(keys::create)
+        .service(keys::list)
+        .service(keys::revoke)
+        .service(keys::me)
+        .service(log::checkpoint)
+        .service(log::tile)
+        .service(log::key)
+        .service(ops::healthz)
+        .service(ops::readyz)
+        .service(ops::metrics);
+}
+
+/// What the OpenAPI description says beside the endpoints.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cairn",
+        description = "Inference with attribution: OpenAI-compatible answers that name the datapoints they drew on, with a proof that anyone can check offline.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(cairn_openapi::error::ErrorEnvelope, cairn_openapi::chat::ChatChunk)),
+    modifiers(&Bearer)
+)]
+pub(crate) struct ApiDoc;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("bearer", [])]);
+    }
+}
+
+/// The OpenAPI description, as `/openapi.json` serves it.
+pub(crate) fn description() -> utoipa::openapi::OpenApi {
+    use utoipa_actix_web::AppExt;
+    let (_, collected) =
+        actix_web::App::new().into_utoipa_app().openapi(ApiDoc::openapi()).configure(endpoints).split_for_parts();
+    collected
+}
+
+/// Adds what OpenAI's clients look for: `x-request-id` and `openai-processing-ms`.
+pub(crate) async fn response_headers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    use actix_web::HttpMessage;
+    let started = std::time::Instant::now();
+    let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".into());
+    // An error becomes a response here, so that it gets the headers and is counted too.
+    let http = request.request().clone();
+    let mut response = match next.call(request).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => ServiceResponse::new(http, error.error_response()),
+    };
+    let elapsed = started.elapsed();
+    if !matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") {
+        tracing::info!(route, status = response.status().as_u16(), ms = elapsed.as_millis() as u64, "answered");
+    }
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("cairn_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    metrics::histogram!("cairn_http_request_seconds", "route" => route).record(elapsed.as_secs_f64());
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(HeaderName::from_static("openai-processing-ms"), HeaderValue::from(millis));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// No such route, or not with this method.
+pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    if request.resource_map().has_resource(request.path()) {
+        let message = format!("{} does not take {}; see /docs", request.path(), request.method());
+        return Err(ApiError::new(Code::MethodNotAllowed, message));
+    }
+    Err(ApiError::new(Code::NotFound, format!("{} {} is not an endpoint; see /docs", request.method(), request.path())))
+}
+
+/// JSON of a body that was taken as bytes, because its exact text is what a record commits to.
+fn parse<T: serde::de::DeserializeOwned>(body: &web::Bytes) -> Result<(T, String), ApiError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not UTF-8: {error}")))?;
+    let request = serde_json::from_str(text)
+        .map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not a valid request: {error}")))?;
+    Ok((request, text.to_owned()))
+}

@@ -1,0 +1,41 @@
+//! Health, readiness, metrics, and the way in for people.
+
+use actix_web::{HttpResponse, get, http::header::LOCATION, web::Data};
+
+use crate::{
+    auth::{Allowed, Auditors},
+    error::ApiError,
+    state::AppState,
+};
+
+/// The process is alive.
+#[utoipa::path(tag = "operations", security(()), responses((status = 200, description = "alive")))]
+#[get("/healthz")]
+pub(crate) async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// The gateway can answer: the database answers and the log is open.
+#[utoipa::path(tag = "operations", security(()), responses((status = 200, description = "ready"), (status = 503, description = "not ready")))]
+#[get("/readyz")]
+pub(crate) async fn readyz(state: Data<AppState>) -> HttpResponse {
+    match state.store.ping().await {
+        Ok(()) => HttpResponse::Ok().body("ready"),
+        Err(error) => {
+            tracing::error!(error = %error, "not ready");
+            HttpResponse::ServiceUnavailable().body("the database does not answer")
+        }
+    }
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(tag = "operations", responses((status = 200, description = "metrics", content_type = "text/plain", body = String)))]
+#[get("/metrics")]
+pub(crate) async fn metrics(_caller: Allowed<Auditors>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
+}
+
+/// People who open the address in a browser find the documentation.
+pub(crate) async fn root() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
+}

@@ -1,0 +1,343 @@
+//! One answer, from question to receipt. Read [`answer`] first: it is the product in one page.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cairn_adapters::{
+    Choice, Completion, Event, FinishReason, Generation, Generator as _, Input, Sampling, TokenLogprobs, WeightsHash,
+};
+use cairn_index::{DatanetName, Retrieval};
+use cairn_openapi::{
+    attribution::Attribution,
+    chat::Usage,
+    retrieval::{RetrievalMode, RetrievalOptions},
+};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use crate::{
+    attribute,
+    auth::Caller,
+    config::{MAX_CANDIDATES, MAX_TOP_K},
+    convert,
+    error::{ApiError, Code},
+    prompt::{self, Shown},
+    record::{Answered, Asked},
+    state::AppState,
+};
+
+/// What is asked, checked and free of wire types.
+pub(crate) struct Question {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) model: String,
+    pub(crate) input: Input,
+    pub(crate) sampling: Sampling,
+    pub(crate) datanets: Vec<String>,
+    pub(crate) retrieval: Option<RetrievalOptions>,
+    /// What to search for when `retrieval.query` does not say.
+    pub(crate) query: Option<String>,
+    /// The request's body as it was received: what the record commits to.
+    pub(crate) raw: String,
+}
+
+/// Which endpoint was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Chat,
+    Completions,
+}
+
+/// An answer under way: its first token is still to come, but it was admitted.
+pub(crate) struct Answering {
+    pub(crate) id: String,
+    pub(crate) created: i64,
+    pub(crate) model: String,
+    pub(crate) base_url: String,
+    pub(crate) logprobs: bool,
+    pub(crate) parts: mpsc::Receiver<Result<Part, ApiError>>,
+}
+
+/// A part of an answer under way, in order; [`Part::Done`] or an error is the last.
+pub(crate) enum Part {
+    Started { weights: WeightsHash },
+    Delta { index: usize, text: String, logprobs: Vec<TokenLogprobs> },
+    Done(Box<Answer>),
+}
+
+/// A whole answer, recorded in the log.
+pub(crate) struct Answer {
+    pub(crate) completion: Completion,
+    pub(crate) attribution: Attribution,
+}
+
+/// Retrieves, prompts, generates, attributes and records. Returns once the engine has admitted the request; the parts
+/// follow. A caller that goes away cancels the engine, and what it had been sent is still recorded.
+pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Question) -> Result<Answering, ApiError> {
+    let model = question.model.parse().map_err(|_| unknown_model(&question.model))?;
+    let retrieval = retrieve(&state, &caller, &question).await?;
+    let top_k = top_k(&state, &question);
+    let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.candidates.iter().take(top_k));
+    let shown =
+        prompt::number(in_prompt.map(|it| it.datapoint.text.as_str()), state.config.retrieval.max_passage_chars);
+    let input = match question.input.clone() {
+        Input::Chat(messages) => Input::Chat(prompt::chat(messages, &shown)),
+        Input::Text(text) => Input::Text(prompt::completion(&text, &shown)),
+    };
+    let generation = Generation { model, input, sampling: question.sampling.clone() };
+    let engine = state.models.clone();
+    let events =
+        state.runtime.spawn(async move { engine.generate(generation).await }).await.map_err(ApiError::internal)??;
+
+    let (sender, parts) = mpsc::channel(64);
+    let answering = Answering {
+        id: format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple()),
+        created: chrono::Utc::now().timestamp(),
+        model: question.model.clone(),
+        base_url: state.config.public_url.clone(),
+        logprobs: question.sampling.logprobs.is_some(),
+        parts,
+    };
+    let candidates = candidates(&state, &question);
+    let asked = Asked { id: answering.id.clone(), caller, question, top_k, candidates, retrieval, shown };
+    let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
+    state.runtime.spawn(work);
+    Ok(answering)
+}
+
+impl Answering {
+    /// Waits for the whole answer.
+    pub(crate) async fn collect(mut self) -> Result<Answer, ApiError> {
+        while let Some(part) = self.parts.recv().await {
+            if let Part::Done(answer) = part? {
+                return Ok(*answer);
+            }
+        }
+        Err(ApiError::internal("an answer ended without its last part"))
+    }
+}
+
+/// Forwards the engine's events, then attributes and records what was said.
+async fn finish(
+    state: Arc<AppState>,
+    asked: Asked,
+    mut events: cairn_adapters::EventStream,
+    sender: mpsc::Sender<Result<Part, ApiError>>,
+) {
+    let started = std::time::Instant::now();
+    let mut answered = Answered::new(asked.question.sampling.n);
+    let mut first = true;
+    let outcome = loop {
+        let next = tokio::time::timeout(state.config.timeout, events.next()).await;
+        let part = match next {
+            Err(_) => break Err(ApiError::new(Code::Timeout, "the engine took longer than server.timeout_s")),
+            Ok(None) => break Err(ApiError::internal("the engine ended without completing the answer")),
+            Ok(Some(Err(error))) => break Err(error.into()),
+            Ok(Some(Ok(Event::Started { weights, adapter }))) => {
+                answered.weights = Some(weights.clone());
+                answered.adapter = adapter;
+                Part::Started { weights }
+            }
+            Ok(Some(Ok(Event::Delta { index, text, logprobs }))) => {
+                if std::mem::take(&mut first) {
+                    metrics::histogram!("gen_ai.server.time_to_first_token").record(started.elapsed().as_secs_f64());
+                }
+                let choice = answered.choice(index);
+                choice.text.push_str(&text);
+                choice.logprobs.extend(logprobs.iter().cloned());
+                Part::Delta { index, text, logprobs }
+            }
+            Ok(Some(Ok(Event::Finished { index, reason }))) => {
+                answered.finished(index, reason);
+                continue;
+            }
+            Ok(Some(Ok(Event::Done(usage)))) => {
+                answered.usage = usage;
+                break Ok(());
+            }
+        };
+        if sender.send(Ok(part)).await.is_err() {
+            // The caller went away. Dropping the events cancels the engine; what was said so far is recorded.
+            break Ok(());
+        }
+    };
+    drop(events);
+    if let Err(error) = outcome {
+        // What had already been streamed must not stay without a record.
+        if !answered.is_empty()
+            && let Err(error) = record(&state, &asked, &answered).await
+        {
+            tracing::error!(%error, "a partial answer could not be recorded");
+        }
+        let _ = sender.send(Err(error)).await;
+        return;
+    }
+    metrics::counter!("gen_ai.client.token.usage", "gen_ai.token.type" => "input")
+        .increment(answered.usage.prompt_tokens as u64);
+    metrics::counter!("gen_ai.client.token.usage", "gen_ai.token.type" => "output")
+        .increment(answered.usage.completion_tokens as u64);
+    metrics::histogram!("gen_ai.server.request.duration").record(started.elapsed().as_secs_f64());
+    let last = record(&state, &asked, &answered)
+        .await
+        .map(|attribution| Part::Done(Box::new(Answer { completion: answered.into_completion(), attribution })));
+    let _ = sender.send(last).await;
+}
+
+/// Attributes what was said and appends its record to the log; returns once that is durable.
+async fn record(state: &AppState, asked: &Asked, answered: &Answered) -> Result<Attribution, ApiError> {
+    let texts = answered.choices.iter().enumerate();
+    let citations =
+        texts.flat_map(|(index, (choice, _))| attribute::citations(index, &choice.text, &asked.shown)).collect();
+    crate::record::append(state, asked, answered, citations).await
+}
+
+/// Only what the caller may read; none when the request names no datanets.
+async fn retrieve(state: &Arc<AppState>, caller: &Caller, question: &Question) -> Result<Option<Retrieval>, ApiError> {
+    if question.datanets.is_empty() {
+        return match &question.retrieval {
+            Some(_) => {
+                Err(ApiError::invalid("retrieval", "retrieval is given but datanets is empty; name at least one"))
+            }
+            None => Ok(None),
+        };
+    }
+    let options = question.retrieval.clone().unwrap_or_default();
+    let Some(text) = options.query.or_else(|| question.query.clone()).filter(|text| !text.trim().is_empty()) else {
+        return Err(ApiError::invalid(
+            "messages",
+            "there is no user message to retrieve for; give one or retrieval.query",
+        ));
+    };
+    let in_range = |param: &str, value: Option<usize>, most: usize| match value {
+        Some(value) if !(1..=most).contains(&value) => {
+            Err(ApiError::invalid(param, format!("{param} is {value}; give 1 to {most}")))
+        }
+        _ => Ok(()),
+    };
+    in_range("retrieval.top_k", options.top_k, MAX_TOP_K)?;
+    in_range("retrieval.candidates", options.candidates, MAX_CANDIDATES)?;
+    let query = cairn_index::Query {
+        text,
+        datanets: readable(state, caller, &question.datanets).await?,
+        top_k: top_k(state, question),
+        candidates: candidates(state, question),
+        mode: mode(options.mode),
+    };
+    search(state, query).await.map(Some)
+}
+
+/// Searches datanets on the gateway's own runtime: HTTP workers are single-threaded.
+pub(crate) async fn search(state: &Arc<AppState>, query: cairn_index::Query) -> Result<Retrieval, ApiError> {
+    let index = state.index.clone();
+    let started = std::time::Instant::now();
+    let found = state.runtime.spawn(async move { index.retrieve(query).await }).await.map_err(ApiError::internal)?;
+    metrics::histogram!("cairn_retrieval_seconds").record(started.elapsed().as_secs_f64());
+    found.map_err(convert::index_error)
+}
+
+/// The names as datanets that the caller may read; one that it may not is one that does not exist.
+pub(crate) async fn readable(
+    state: &AppState,
+    caller: &Caller,
+    names: &[String],
+) -> Result<Vec<DatanetName>, ApiError> {
+    let visible: BTreeMap<String, _> = state
+        .store
+        .datanets(caller.bounds())
+        .await?
+        .into_iter()
+        .map(|datanet| (datanet.name.clone(), datanet))
+        .collect();
+    let mut readable: Vec<DatanetName> = Vec::new();
+    for name in names {
+        let known = visible.get(name).and_then(|datanet| datanet.name.parse().ok());
+        let datanet = known.ok_or_else(|| ApiError::no_datanet(name))?;
+        if !readable.contains(&datanet) {
+            readable.push(datanet);
+        }
+    }
+    Ok(readable)
+}
+
+fn top_k(state: &AppState, question: &Question) -> usize {
+    question.retrieval.as_ref().and_then(|options| options.top_k).unwrap_or(state.config.retrieval.top_k)
+}
+
+fn candidates(state: &AppState, question: &Question) -> usize {
+    question.retrieval.as_ref().and_then(|options| options.candidates).unwrap_or(state.config.retrieval.candidates)
+}
+
+/// The wire's mode as the index takes it.
+pub(crate) fn mode(mode: RetrievalMode) -> cairn_index::RetrievalMode {
+    match mode {
+        RetrievalMode::Hybrid => cairn_index::RetrievalMode::Hybrid,
+        RetrievalMode::Vector => cairn_index::RetrievalMode::Vector,
+        RetrievalMode::FullText => cairn_index::RetrievalMode::FullText,
+    }
+}
+
+fn unknown_model(name: &str) -> ApiError {
+    cairn_adapters::GenerateError::UnknownModel(name.to_owned()).into()
+}
+
+fn prefix(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Chat => "chatcmpl",
+        Endpoint::Completions => "cmpl",
+    }
+}
+
+/// OpenAI's name of a reason.
+pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+}
+
+/// Changes when the weights do.
+pub(crate) fn fingerprint(weights: &WeightsHash) -> String {
+    format!("fp_{}", weights.0.get(..12).unwrap_or(&weights.0))
+}
+
+/// Tokens used, in OpenAI's shape.
+pub(crate) fn usage(usage: cairn_adapters::Usage) -> Usage {
+    Usage {
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        total_tokens: usage.prompt_tokens + usage.completion_tokens,
+    }
+}
+
+impl Answered {
+    fn new(n: usize) -> Self {
+        let blank = || (Choice { text: String::new(), finish_reason: FinishReason::Stop, logprobs: Vec::new() }, false);
+        Self { weights: None, adapter: None, choices: (0..n).map(|_| blank()).collect(), usage: Default::default() }
+    }
+
+    fn choice(&mut self, index: usize) -> &mut Choice {
+        &mut self.choices[index].0
+    }
+
+    fn finished(&mut self, index: usize, reason: FinishReason) {
+        let (choice, complete) = &mut self.choices[index];
+        choice.finish_reason = reason;
+        *complete = true;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.choices.iter().all(|(choice, _)| choice.text.is_empty())
+    }
+
+    fn into_completion(self) -> Completion {
+        Completion {
+            weights: self.weights.unwrap_or(WeightsHash(String::new())),
+            adapter: self.adapter,
+            choices: self.choices.into_iter().map(|(choice, _)| choice).collect(),
+            usage: self.usage,
+        }
+    }
+}
+
+/// For the record: which passages the model was shown.
+pub(crate) fn was_shown(shown: &[Shown], rank: usize) -> Option<&Shown> {
+    shown.get(rank.checked_sub(1)?)
+}

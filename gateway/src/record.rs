@@ -1,0 +1,280 @@
+//! From an answer to its record: what the log gets, what is kept beside it, and the bundle that proves it.
+
+use cairn_adapters::{AdapterGeneration, Choice, Usage, WeightsHash};
+use cairn_index::Retrieval;
+use cairn_openapi::attribution::{Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt};
+use cairn_proof::{
+    Entry, Hash, Record, Salt,
+    canonical::fixed,
+    record::{self as proof, field},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    auth::Caller,
+    convert,
+    error::ApiError,
+    ledger::{Ledger, Placed},
+    pipeline::{Endpoint, Question, finish_name, was_shown},
+    prompt::Shown,
+    state::AppState,
+    store::{
+        Store,
+        attributions::{Private, StoredAttribution},
+        now,
+    },
+};
+
+mod bundle;
+
+pub(crate) use bundle::bundle;
+
+/// What was asked, with what was found and shown.
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) caller: Caller,
+    pub(crate) question: Question,
+    pub(crate) top_k: usize,
+    pub(crate) candidates: usize,
+    pub(crate) retrieval: Option<Retrieval>,
+    pub(crate) shown: Vec<Shown>,
+}
+
+/// What was answered so far.
+pub(crate) struct Answered {
+    pub(crate) weights: Option<WeightsHash>,
+    pub(crate) adapter: Option<AdapterGeneration>,
+    /// Each choice, and whether it was completed.
+    pub(crate) choices: Vec<(Choice, bool)>,
+    pub(crate) usage: Usage,
+}
+
+/// Writes what the record commits to, appends the record to the log, and returns the attribution once both are durable.
+pub(crate) async fn append(
+    state: &AppState,
+    asked: &Asked,
+    answered: &Answered,
+    citations: Vec<Citation>,
+) -> Result<Attribution, ApiError> {
+    let salt = Salt::random().map_err(ApiError::internal)?;
+    let private = Private {
+        salt: hex::encode(salt.as_bytes()),
+        request: Value::String(asked.question.raw.clone()),
+        response: response(asked.question.endpoint, answered),
+        query: asked.retrieval.as_ref().map(|retrieval| retrieval.query.clone()),
+    };
+    let record = record(asked, answered, &citations, &private, &salt).map_err(ApiError::internal)?;
+    let entry = Entry::from(record).to_bytes().map_err(ApiError::internal)?;
+    let blank = Receipt {
+        log: String::new(),
+        index: 0,
+        leaf: String::new(),
+        tree_size: 0,
+        root: String::new(),
+        record_url: String::new(),
+        proof_url: String::new(),
+    };
+    let mut attribution = Attribution {
+        id: asked.id.clone(),
+        datapoints: passages(asked, &citations),
+        candidates: asked
+            .retrieval
+            .iter()
+            .flat_map(|retrieval| &retrieval.candidates)
+            .map(|candidate| convert::candidate(candidate, false))
+            .collect(),
+        citations,
+        receipt: blank,
+    };
+    let stored = StoredAttribution {
+        id: asked.id.clone(),
+        subject: asked.caller.subject.clone(),
+        created_at: now(),
+        record: String::from_utf8_lossy(&entry).into_owned(),
+        private,
+        attribution: serde_json::to_value(&attribution).map_err(ApiError::internal)?,
+        log_index: None,
+    };
+    state.store.create_attribution(&stored).await?;
+    let placed = state.ledger.append(entry).await.map_err(ApiError::internal)?;
+    state.store.attribution_logged(&asked.id, placed.index).await?;
+    attribution.receipt = receipt(state, &asked.id, &placed);
+    Ok(attribution)
+}
+
+/// Logs that a datanet reached a new state, so that nobody can later claim another.
+pub(crate) async fn append_snapshot(state: &AppState, snapshot: &cairn_index::Snapshot) -> Result<(), ApiError> {
+    let entry = Entry::from(proof::SnapshotEntry {
+        kind: proof::SnapshotKind::V1,
+        datanet: snapshot.datanet.to_string(),
+        lance_version: snapshot.lance_version,
+        size: snapshot.size,
+        root: snapshot.root,
+        time: now(),
+    });
+    let bytes = entry.to_bytes().map_err(ApiError::internal)?;
+    state.ledger.append(bytes).await.map_err(ApiError::internal)?;
+    Ok(())
+}
+
+/// After a crash: rows that the log knows get their place; rows that it does not know were never answered and go.
+pub(crate) async fn reconcile(store: &Store, ledger: &Ledger) -> anyhow::Result<()> {
+    let pending = store.pending_attributions().await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    for row in pending {
+        let leaf = cairn_proof::leaf_hash(row.record.as_bytes());
+        let place =
+            ledger.read(move |log| (0..log.size()).rev().find(|index| log.tree().leaf(*index) == Some(leaf))).await?;
+        match place {
+            Some(index) => {
+                tracing::info!(id = row.id, index, "a record got its place after a crash");
+                store.attribution_logged(&row.id, index).await?;
+            }
+            None => {
+                tracing::info!(id = row.id, "an answer that a crash cut off before its record is forgotten");
+                store.delete_attribution(&row.id).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A stored record as its reader gets it.
+pub(crate) async fn describe(state: &AppState, stored: StoredAttribution) -> Result<AttributionRecord, ApiError> {
+    let index = stored.log_index.unwrap_or_default();
+    let leaf = cairn_proof::leaf_hash(stored.record.as_bytes());
+    let (tree_size, root) =
+        state.ledger.read(|log| (log.size(), log.tree().root())).await.map_err(ApiError::internal)?;
+    let mut attribution: Attribution = serde_json::from_value(stored.attribution).map_err(ApiError::internal)?;
+    attribution.receipt = receipt(state, &stored.id, &Placed { index, leaf, tree_size, root });
+    let Value::String(request) = stored.private.request else {
+        return Err(ApiError::internal("a stored request is not text"));
+    };
+    Ok(AttributionRecord {
+        id: stored.id,
+        created_at: stored.created_at,
+        record: serde_json::from_str(&stored.record).map_err(ApiError::internal)?,
+        request: serde_json::from_str(&request).map_err(ApiError::internal)?,
+        response: stored.private.response,
+        attribution,
+    })
+}
+
+fn receipt(state: &AppState, id: &str, placed: &Placed) -> Receipt {
+    let url = &state.config.public_url;
+    Receipt {
+        log: state.ledger.origin().to_string(),
+        index: placed.index,
+        leaf: placed.leaf.to_string(),
+        tree_size: placed.tree_size,
+        root: placed.root.to_string(),
+        record_url: format!("{url}/v1/attributions/{id}"),
+        proof_url: format!("{url}/v1/attributions/{id}/proof"),
+    }
+}
+
+fn passages(asked: &Asked, citations: &[Citation]) -> Vec<Passage> {
+    let candidates = asked.retrieval.iter().flat_map(|retrieval| &retrieval.candidates);
+    asked
+        .shown
+        .iter()
+        .zip(candidates)
+        .map(|(shown, candidate)| Passage {
+            n: shown.n,
+            cited: citations.iter().any(|citation| citation.n == shown.n),
+            truncated: shown.truncated,
+            datapoint: convert::candidate(candidate, true),
+        })
+        .collect()
+}
+
+/// The part of the answer that the record commits to: its choices, as they were sent.
+fn response(endpoint: Endpoint, answered: &Answered) -> Value {
+    let choices = answered.choices.iter().enumerate().map(|(index, (choice, complete))| {
+        // A caller that went away got less than the whole.
+        let reason = if *complete { finish_name(choice.finish_reason) } else { "cancelled" };
+        match endpoint {
+            Endpoint::Chat => json!({
+                "index": index,
+                "message": {"role": "assistant", "content": choice.text},
+                "finish_reason": reason,
+            }),
+            Endpoint::Completions => json!({"index": index, "text": choice.text, "finish_reason": reason}),
+        }
+    });
+    json!({"choices": choices.collect::<Vec<_>>()})
+}
+
+fn record(
+    asked: &Asked,
+    answered: &Answered,
+    citations: &[Citation],
+    private: &Private,
+    salt: &Salt,
+) -> anyhow::Result<Record> {
+    let weights = answered.weights.as_ref().map(|weights| weights.0.parse::<Hash>()).transpose()?;
+    let retrieval = asked.retrieval.as_ref().map(|retrieval| retrieved(asked, retrieval, salt)).transpose()?;
+    Ok(Record {
+        kind: proof::RecordKind::V1,
+        id: asked.id.clone(),
+        time: now(),
+        endpoint: match asked.question.endpoint {
+            Endpoint::Chat => proof::Endpoint::ChatCompletions,
+            Endpoint::Completions => proof::Endpoint::Completions,
+        },
+        request: salt.commit(field::REQUEST, &private.request)?,
+        response: salt.commit(field::RESPONSE, &private.response)?,
+        model: asked.question.model.clone(),
+        base_weights: weights.ok_or_else(|| anyhow::anyhow!("the engine did not say which weights answer"))?,
+        adapter_generation: answered.adapter.as_ref().map(|adapter| adapter.0.clone()),
+        caller: salt.commit(field::CALLER, &asked.caller.subject)?,
+        retrieval,
+        citations: citations.iter().map(cited).collect(),
+    })
+}
+
+fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Result<proof::Retrieval> {
+    let mode = serde_json::to_value(retrieval.mode)?;
+    let snapshots = retrieval.snapshots.iter().map(|snapshot| proof::Snapshot {
+        name: snapshot.datanet.to_string(),
+        lance_version: snapshot.lance_version,
+        size: snapshot.size,
+        root: snapshot.root,
+    });
+    let candidates = retrieval.candidates.iter().map(|candidate| proof::Candidate {
+        datanet: candidate.datapoint.datanet.to_string(),
+        leaf: candidate.datapoint.leaf,
+        seq: candidate.datapoint.seq,
+        rank: Some(candidate.rank as u64),
+        in_prompt: was_shown(&asked.shown, candidate.rank).map(|shown| shown.n as u64),
+        vector_score: candidate.vector_score.map(fixed),
+        vector_rank: candidate.vector_rank.map(|rank| rank as u64),
+        text_score: candidate.text_score.map(fixed),
+        text_rank: candidate.text_rank.map(|rank| rank as u64),
+        fused_score: Some(fixed(candidate.fused_score)),
+    });
+    Ok(proof::Retrieval {
+        query: salt.commit(field::QUERY, &retrieval.query)?,
+        mode: mode.as_str().unwrap_or_default().to_owned(),
+        top_k: asked.top_k as u64,
+        candidates_per_source: asked.candidates as u64,
+        datanets: snapshots.collect(),
+        candidates: candidates.collect(),
+    })
+}
+
+fn cited(citation: &Citation) -> proof::Citation {
+    proof::Citation {
+        choice: citation.choice as u64,
+        n: citation.n as u64,
+        start: citation.start as u64,
+        end: citation.end as u64,
+        kind: match citation.kind {
+            CitationKind::Marker => proof::CitationKind::Marker,
+            CitationKind::Overlap => proof::CitationKind::Overlap,
+        },
+        score: Some(fixed(citation.score)),
+    }
+}

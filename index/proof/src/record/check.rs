@@ -1,0 +1,157 @@
+//! What must hold within one record, whoever wrote it.
+
+use std::collections::HashSet;
+
+use super::{Record, Retrieval};
+use crate::canonical::to_canonical;
+use crate::error::{Error, Result};
+use crate::hash::{Hash, leaf_hash};
+
+impl Record {
+    /// The canonical JSON: the bytes to append to the log. Fails on a record that contradicts itself.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.check()?;
+        to_canonical(self)
+    }
+
+    /// The leaf hash in the log's tree.
+    pub fn leaf(&self) -> Result<Hash> {
+        Ok(leaf_hash(&self.to_bytes()?))
+    }
+
+    /// Checks that the parts of the record fit together: every candidate belongs to a datanet searched and lies within
+    /// it, none occurs twice, passage numbers are unique, and citations name passages that were in the prompt.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: String| Err(Error::InconsistentRecord(what));
+        if !is_utc(&self.time) {
+            return wrong(format!("time `{}` is not RFC 3339 in UTC, as in 2026-01-31T23:59:59Z", self.time));
+        }
+        let mut passages = HashSet::new();
+        if let Some(retrieval) = &self.retrieval {
+            passages = retrieval.passages()?;
+        }
+        for citation in &self.citations {
+            if !passages.contains(&citation.n) {
+                return wrong(format!("a citation names passage {}, which was not in the prompt", citation.n));
+            }
+            if citation.start >= citation.end {
+                return wrong(format!("a citation spans {}..{}, which is empty", citation.start, citation.end));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Retrieval {
+    /// The passage numbers in use, having checked the candidates.
+    fn passages(&self) -> Result<HashSet<u64>> {
+        let wrong = |what: String| Err(Error::InconsistentRecord(what));
+        let mut names = HashSet::new();
+        if let Some(twice) = self.datanets.iter().find(|snapshot| !names.insert(&snapshot.name)) {
+            return wrong(format!("datanet {} is listed twice", twice.name));
+        }
+        let mut passages = HashSet::new();
+        let mut seen = HashSet::new();
+        for candidate in &self.candidates {
+            let place = format!("{} #{}", candidate.datanet, candidate.seq);
+            let Some(snapshot) = self.snapshot(&candidate.datanet) else {
+                return wrong(format!("candidate {place} is of a datanet that was not searched"));
+            };
+            if candidate.seq >= snapshot.size {
+                return wrong(format!("candidate {place} lies beyond the datanet's {} datapoints", snapshot.size));
+            }
+            if !seen.insert((&candidate.datanet, candidate.seq)) {
+                return wrong(format!("candidate {place} is listed twice"));
+            }
+            if candidate.in_prompt.is_some_and(|n| n == 0 || !passages.insert(n)) {
+                return wrong(format!("candidate {place} has a passage number that is zero or taken"));
+            }
+        }
+        Ok(passages)
+    }
+}
+
+/// Whether `time` has the form `YYYY-MM-DDThh:mm:ss[.f…]Z`. The calendar is not checked.
+fn is_utc(time: &str) -> bool {
+    let Some(time) = time.strip_suffix('Z') else { return false };
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let shape = whole.bytes().map(|b| if b.is_ascii_digit() { b'0' } else { b });
+    shape.eq(*b"0000-00-00T00:00:00") && !fraction.is_empty() && fraction.len() <= 9 && digits(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::record::Entry;
+
+    fn record() -> Value {
+        let zero = Hash::default().to_string();
+        let candidate = |seq: u64, in_prompt: Value| {
+            json!({"datanet": "law", "leaf": zero, "seq": seq, "rank": seq + 1, "in_prompt": in_prompt,
+                "vector_score": "0.500000", "vector_rank": 1, "text_score": null, "text_rank": null, "fused_score": null})
+        };
+        json!({
+            "type": "cairn/record/v1", "id": "r1", "time": "2026-01-02T03:04:05Z", "endpoint": "chat.completions",
+            "request": zero, "response": zero, "model": "m", "base_weights": zero, "adapter_generation": null,
+            "caller": zero,
+            "retrieval": {"query": zero, "mode": "hybrid", "top_k": 2, "candidates_per_source": 4,
+                "datanets": [{"name": "law", "lance_version": 3, "size": 9, "root": zero}],
+                "candidates": [candidate(0, json!(1)), candidate(1, json!(2)), candidate(2, Value::Null)]},
+            "citations": [{"choice": 0, "n": 2, "start": 0, "end": 3, "kind": "marker", "score": null}],
+        })
+    }
+
+    fn parse(value: &Value) -> Result<Entry> {
+        Entry::parse(&to_canonical(value).unwrap())
+    }
+
+    #[test]
+    fn a_sound_record_parses_and_round_trips() {
+        let entry = parse(&record()).unwrap();
+        assert_eq!(entry.to_bytes().unwrap(), to_canonical(&record()).unwrap());
+    }
+
+    #[test]
+    fn a_contradiction_is_refused() {
+        let cases = [
+            ("/time", json!("2026-01-02T03:04:05+00:00")),
+            ("/time", json!("2026-01-02")),
+            ("/retrieval/candidates/0/datanet", json!("medicine")),
+            ("/retrieval/candidates/0/seq", json!(9)),
+            ("/retrieval/candidates/0/seq", json!(1)),
+            ("/retrieval/candidates/0/in_prompt", json!(2)),
+            ("/retrieval/candidates/0/in_prompt", json!(0)),
+            ("/citations/0/n", json!(3)),
+            ("/citations/0/end", json!(0)),
+            ("/retrieval", Value::Null),
+        ];
+        for (pointer, value) in cases {
+            let mut changed = record();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            assert!(matches!(parse(&changed), Err(Error::InconsistentRecord(_))), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_shape_is_strict() {
+        for pointer in ["/type", "/endpoint", "/request", "/citations/0/kind"] {
+            let mut changed = record();
+            *changed.pointer_mut(pointer).unwrap() = json!("other");
+            assert!(parse(&changed).is_err(), "{pointer}");
+        }
+        for (parent, key) in [("", "adapter_generation"), ("", "retrieval"), ("/citations/0", "score"), ("", "model")] {
+            let mut changed = record();
+            changed.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+            assert!(parse(&changed).is_err(), "{key} is absent");
+        }
+        let mut extra = record();
+        extra["name"] = json!("Ada");
+        assert!(parse(&extra).is_err());
+        let mut bytes = to_canonical(&record()).unwrap();
+        bytes.push(b'\n');
+        assert!(matches!(Entry::parse(&bytes), Err(Error::NotCanonical { .. })));
+    }
+}

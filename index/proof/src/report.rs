@@ -1,0 +1,299 @@
+//! What a verified bundle proves, in words for people and in JSON for programs. Used by `cairn-verify` and by
+//! `cairn verify`, so that both print the same.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, DatapointProof, Status, VerifyError, verify};
+use crate::checkpoint::SignedCheckpoint;
+use crate::error::{Error, Result};
+use crate::hash::Hash;
+use crate::key::VerifyingKey;
+use crate::record::{Candidate, Citation, CitationKind, Endpoint, Record};
+
+/// What was proved.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the log.
+    pub origin: String,
+    /// Entries under the checkpoint.
+    pub log_size: u64,
+    /// Root under the checkpoint.
+    pub log_root: Hash,
+    /// Index of the record.
+    pub log_index: u64,
+    /// The record.
+    pub record: Record,
+    /// The datapoints.
+    pub datapoints: Vec<DatapointProof>,
+    /// The citations, with the words they span where the response is disclosed.
+    pub citations: Vec<Quote>,
+    /// What was proved, in order, a sentence each.
+    pub proved: Vec<String>,
+    /// What this bundle does not show, a sentence each.
+    pub not_shown: Vec<String>,
+}
+
+/// A citation and the words it spans.
+#[derive(Clone, Debug, Serialize)]
+pub struct Quote {
+    /// The citation in the record.
+    pub citation: Citation,
+    /// The words, where the response is disclosed.
+    pub text: Option<String>,
+}
+
+/// The verdict on a bundle.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Everything in the bundle holds.
+    Proved(Box<Report>),
+    /// Something does not.
+    NotProved(VerifyError),
+}
+
+/// Verifies a bundle file with a key file. An error means that a file could not be read or the key file holds no key;
+/// a bundle that fails is [`Outcome::NotProved`].
+pub fn verify_files(bundle: &Path, key: &Path) -> Result<Outcome> {
+    let key = VerifyingKey::load(key)?;
+    let bytes = fs::read(bundle).map_err(|source| Error::Io { path: bundle.to_owned(), source })?;
+    Ok(match verify(&bytes, &key) {
+        Ok(report) => Outcome::Proved(Box::new(report)),
+        Err(error) => Outcome::NotProved(error),
+    })
+}
+
+impl Outcome {
+    /// 0 when proved, 1 when not.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Outcome::Proved(_) => 0,
+            Outcome::NotProved(_) => 1,
+        }
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        match self {
+            Outcome::Proved(report) => report.to_text(),
+            Outcome::NotProved(error) => {
+                let error = printable(&error.to_string());
+                format!("NOT PROVED\n\n  {error}\n\nDo not rely on this bundle.\n")
+            }
+        }
+    }
+
+    /// For programs: `{"verdict": "proved", "report": …}` or `{"verdict": "not_proved", "code": …, "error": …}`.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Outcome::Proved(report) => json!({"verdict": "proved", "report": report}),
+            Outcome::NotProved(error) => {
+                json!({"verdict": "not_proved", "code": error.code(), "error": error.to_string()})
+            }
+        }
+    }
+}
+
+impl Report {
+    /// The report of a bundle in which everything holds. Only the verifier makes one.
+    pub(crate) fn new(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: Vec<Quote>) -> Report {
+        Report {
+            origin: checkpoint.checkpoint().origin.to_string(),
+            log_size: checkpoint.size(),
+            log_root: checkpoint.root(),
+            log_index: bundle.log.index,
+            record: bundle.record.clone(),
+            datapoints: bundle.datapoints.clone(),
+            proved: proved(bundle, checkpoint, &citations),
+            not_shown: not_shown(bundle),
+            citations,
+        }
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let mut text = String::from("PROVED\n\n");
+        for (i, sentence) in self.proved.iter().enumerate() {
+            let _ = writeln!(text, "{:3}. {}", i + 1, printable(sentence));
+        }
+        text.push_str("\nNot shown by this bundle:\n");
+        for sentence in &self.not_shown {
+            let _ = writeln!(text, "  -  {}", printable(sentence));
+        }
+        text
+    }
+}
+
+fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -> Vec<String> {
+    let record = &bundle.record;
+    let origin = &checkpoint.checkpoint().origin;
+    let endpoint = match record.endpoint {
+        Endpoint::ChatCompletions => "chat",
+        Endpoint::Completions => "completion",
+    };
+    let adapter = match &record.adapter_generation {
+        Some(generation) => format!("with adapter generation {generation}"),
+        None => "without an adapter".to_owned(),
+    };
+    let mut lines = vec![
+        "The file is a proof bundle in canonical form, and every value in it is bound to the log's signature."
+            .to_owned(),
+        format!("The log {origin} signed a checkpoint over {} entries with the key you trust.", checkpoint.size()),
+        format!(
+            "The record of answer {} is entry {} of that log, unchanged since it was logged; it gives the time {}.",
+            record.id, bundle.log.index, record.time
+        ),
+        format!(
+            "The answer came from the {endpoint} endpoint, model {}, base weights {}, {adapter}.",
+            record.model, record.base_weights
+        ),
+    ];
+    if let Some(retrieval) = &record.retrieval {
+        let prompted = retrieval.candidates.iter().filter(|candidate| candidate.in_prompt.is_some()).count();
+        let searched = retrieval.datanets.iter().map(|s| format!("{} (version {})", s.name, s.lance_version));
+        lines.push(format!(
+            "It searched {} and considered {} datapoints, of which {prompted} were put before the model.",
+            searched.collect::<Vec<_>>().join(", "),
+            retrieval.candidates.len(),
+        ));
+        for proof in &bundle.datapoints {
+            let candidate = retrieval
+                .candidates
+                .iter()
+                .find(|c| c.datanet == proof.commitment.datanet && c.seq == proof.commitment.seq);
+            lines.push(datapoint(proof, candidate));
+        }
+    } else {
+        lines.push("It drew on no datanet.".to_owned());
+    }
+    lines.extend(citations.iter().map(citation));
+    let openings = &bundle.openings;
+    let opened = [
+        ("request", &openings.request),
+        ("response", &openings.response),
+        ("search query", &openings.query),
+        ("caller", &openings.caller),
+    ];
+    for (name, opening) in opened {
+        if let Some(opening) = opening {
+            lines.push(format!("The {name} shown is the one that was logged: {}", short(&opening.value)));
+        }
+    }
+    lines
+}
+
+fn datapoint(proof: &DatapointProof, candidate: Option<&Candidate>) -> String {
+    let commitment = &proof.commitment;
+    let mut line = match proof.n {
+        Some(n) => format!("Passage {n} is "),
+        None => "Considered but not put before the model was ".to_owned(),
+    };
+    let _ = write!(
+        line,
+        "datapoint {} of {}, position {} of {}, contributed {}, licence {}",
+        commitment.id,
+        commitment.datanet,
+        commitment.seq,
+        proof.inclusion.size,
+        commitment.contributed_at,
+        commitment.licence
+    );
+    let scores = candidate.map(|c| [("vector", &c.vector_score), ("text", &c.text_score), ("fused", &c.fused_score)]);
+    for (name, score) in scores.into_iter().flatten() {
+        if let Some(score) = score {
+            let _ = write!(line, ", {name} score {score}");
+        }
+    }
+    match (&proof.erased, proof.status) {
+        (Some(erased), _) => {
+            let _ = write!(line, ". Its content was erased on {}", erased.tombstone.time);
+        }
+        (None, Status::Withheld) => line.push_str(". Its content is withheld"),
+        (None, _) => {
+            line.push_str(". Shown, and as it was contributed:");
+            for (i, (field, opening)) in proof.disclosed.iter().enumerate() {
+                let comma = if i > 0 { "," } else { "" };
+                let _ = write!(line, "{comma} {} {}", field.name(), short(&opening.value));
+            }
+        }
+    }
+    line.push('.');
+    line
+}
+
+fn citation(quote: &Quote) -> String {
+    let Citation { n, start, end, kind, ref score, .. } = quote.citation;
+    let why = match kind {
+        CitationKind::Marker => "the model marked it so",
+        CitationKind::Overlap => "its words occur there",
+    };
+    let words = match &quote.text {
+        Some(text) => format!(" {}", short(&json!(text))),
+        None => String::new(),
+    };
+    let score = score.as_ref().map(|score| format!(", score {score}")).unwrap_or_default();
+    format!("Characters {start} to {end} of the answer{words} cite passage {n}: {why}{score}.")
+}
+
+fn not_shown(bundle: &Bundle) -> Vec<String> {
+    let openings = &bundle.openings;
+    let hidden = [
+        ("the request", openings.request.is_none()),
+        ("the response", openings.response.is_none()),
+        ("the search query", openings.query.is_none() && bundle.record.retrieval.is_some()),
+        ("the caller", openings.caller.is_none()),
+    ];
+    let hidden: Vec<&str> = hidden.into_iter().filter_map(|(name, hidden)| hidden.then_some(name)).collect();
+    let mut lines = Vec::new();
+    if !hidden.is_empty() {
+        lines.push(format!("It does not disclose {}; the record holds commitments to them.", hidden.join(", ")));
+    }
+    let all = bundle.record.retrieval.as_ref().map_or(0, |retrieval| retrieval.candidates.len());
+    if bundle.datapoints.len() < all {
+        let rest = all - bundle.datapoints.len();
+        lines.push(format!("It gives no proof for {rest} datapoints that were considered but not used."));
+    }
+    lines.push("Times are those the operator wrote down; the log fixes their order, not the clock.".to_owned());
+    lines.push("A log proves what was recorded, not that everything was recorded.".to_owned());
+    lines
+}
+
+/// A value as JSON, cut after 160 characters.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(160) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// Text with control and direction characters escaped: a bundle is a stranger's file, and a terminal obeys what it is
+/// sent.
+fn printable(text: &str) -> String {
+    let unsafe_to_print = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let escape = |c: char| if unsafe_to_print(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_cannot_command_the_terminal() {
+        let outcome =
+            Outcome::NotProved(VerifyError::DatapointNotInRecord { datanet: "a\u{1b}[2J\u{202e}b".into(), seq: 1 });
+        let text = outcome.to_text();
+        assert!(
+            text.contains(r"a\u{1b}[2J\u{202e}b") && !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        assert_eq!(short(&json!("x".repeat(200))).chars().count(), 161);
+    }
+}

@@ -1,0 +1,177 @@
+//! The index: all datanets of one LanceDB directory or bucket.
+//!
+//! One process writes; others may open the same place to read, and see new snapshots after [`Index::refresh`]. LanceDB
+//! keeps old versions, so whatever an answer was drawn from can still be opened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cairn_proof::Hash;
+use futures::TryStreamExt;
+use lancedb::Connection;
+use lancedb::expr::{col, is_in, lit};
+use lancedb::query::{ExecutableQuery, Query as LanceQuery, QueryBase, Select};
+use parking_lot::RwLock;
+
+use crate::datanet::{Datanet, Published};
+use crate::schema::{DATAPOINT_COLUMNS, datanet_schema, datapoints};
+use crate::{DatanetName, Datapoint, DatapointId, Embedder, IndexError, SaltedDatapoint, Snapshot};
+
+/// Where the index is and what it embeds with.
+pub struct IndexOptions {
+    /// A directory, or `s3://bucket/prefix`.
+    pub uri: String,
+    /// Options of the object store, such as `region`, `endpoint`, `access_key_id`; empty for a directory.
+    pub storage_options: HashMap<String, String>,
+    /// What texts are embedded with.
+    pub embedder: Embedder,
+}
+
+/// A handle to the index; cheap to clone.
+#[derive(Clone)]
+pub struct Index {
+    connection: Connection,
+    embedder: Embedder,
+    /// Guards the map only; written by create and drop.
+    datanets: Arc<RwLock<BTreeMap<DatanetName, Arc<Datanet>>>>,
+}
+
+impl Index {
+    /// Opens the index, creating it where there is none. Recomputes every datanet's tree from its rows.
+    pub async fn open(options: IndexOptions) -> Result<Self, IndexError> {
+        let connection = lancedb::connect(&options.uri).storage_options(options.storage_options).execute().await?;
+        let mut datanets = BTreeMap::new();
+        for table in connection.table_names().execute().await? {
+            let Ok(name) = DatanetName::try_from(table.clone()) else {
+                tracing::warn!(table, "not a datanet's name: the table is left alone");
+                continue;
+            };
+            let datanet = Datanet::open(&connection, name.clone(), &options.embedder).await?;
+            datanets.insert(name, Arc::new(datanet));
+        }
+        Ok(Self { connection, embedder: options.embedder, datanets: Arc::new(RwLock::new(datanets)) })
+    }
+
+    /// What texts are embedded with.
+    pub fn embedder(&self) -> &Embedder {
+        &self.embedder
+    }
+
+    /// Creates an empty datanet.
+    pub async fn create(&self, name: &DatanetName) -> Result<Snapshot, IndexError> {
+        if self.datanets.read().contains_key(name) {
+            return Err(IndexError::AlreadyExists(name.clone()));
+        }
+        let schema = datanet_schema(&self.embedder);
+        let created = self.connection.create_empty_table(name.as_str(), schema).execute().await;
+        created.map_err(|error| match error {
+            lancedb::Error::TableAlreadyExists { .. } => IndexError::AlreadyExists(name.clone()),
+            other => IndexError::Store(other),
+        })?;
+        let datanet = Arc::new(Datanet::open(&self.connection, name.clone(), &self.embedder).await?);
+        let snapshot = datanet.published().snapshot.clone();
+        self.datanets.write().insert(name.clone(), datanet);
+        Ok(snapshot)
+    }
+
+    /// Deletes a datanet with all its versions, after an ingest that is under way.
+    pub async fn drop(&self, name: &DatanetName) -> Result<(), IndexError> {
+        let datanet = self.datanet(name)?;
+        let _writer = datanet.writer.lock().await;
+        if self.datanets.write().remove(name).is_none() {
+            return Err(IndexError::UnknownDatanet(name.clone()));
+        }
+        Ok(self.connection.drop_table(name.as_str(), &[]).await?)
+    }
+
+    /// Every datanet, by name.
+    pub fn list(&self) -> Vec<Snapshot> {
+        self.datanets.read().values().map(|datanet| datanet.published().snapshot.clone()).collect()
+    }
+
+    /// The present state of a datanet. Reads memory only.
+    pub fn snapshot(&self, name: &DatanetName) -> Result<Snapshot, IndexError> {
+        Ok(self.published(name)?.snapshot.clone())
+    }
+
+    /// Root hash of a datanet when it had `size` datapoints. Reads memory only.
+    pub fn root_at(&self, name: &DatanetName, size: u64) -> Result<Hash, IndexError> {
+        let published = self.published(name)?;
+        let root = published.tree.root_at(size);
+        root.map_err(|_| invalid_size(&published, size.saturating_sub(1), size))
+    }
+
+    /// The audit path (RFC 6962) of the datapoint at `seq` in the tree of the first `size` ones. Reads memory only.
+    pub fn prove(&self, name: &DatanetName, seq: u64, size: u64) -> Result<Vec<Hash>, IndexError> {
+        let published = self.published(name)?;
+        published.tree.inclusion(seq, size).map_err(|_| invalid_size(&published, seq, size))
+    }
+
+    /// Takes over what another process wrote; waits for an ingest of this one.
+    pub async fn refresh(&self, name: &DatanetName) -> Result<Snapshot, IndexError> {
+        let datanet = self.datanet(name)?;
+        let writer = datanet.writer.lock().await;
+        datanet.refresh(&writer).await
+    }
+
+    /// The datapoint with an id, if there is one.
+    pub async fn datapoint(&self, name: &DatanetName, id: &DatapointId) -> Result<Option<Datapoint>, IndexError> {
+        let published = self.published(name)?;
+        let query = published.table.query().only_if_expr(col("id").eq(lit(id.as_str())));
+        Ok(fetch(name, query).await?.pop().map(|salted| salted.datapoint))
+    }
+
+    /// The datapoints at some places, with their salts, in the order of `seqs`.
+    pub async fn by_seq(&self, name: &DatanetName, seqs: &[u64]) -> Result<Vec<SaltedDatapoint>, IndexError> {
+        let published = self.published(name)?;
+        let size = published.snapshot.size;
+        if let Some(seq) = seqs.iter().copied().find(|seq| *seq >= size) {
+            return Err(IndexError::UnknownSeq { datanet: name.clone(), seq, size });
+        }
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = seqs.iter().map(|seq| lit(*seq)).collect();
+        let query = published.table.query().only_if_expr(is_in(col("seq"), wanted));
+        let found = fetch(name, query).await?;
+        let found: HashMap<u64, SaltedDatapoint> = found.into_iter().map(|row| (row.datapoint.seq, row)).collect();
+        let missing = |seq: &u64| IndexError::Corrupt {
+            datanet: name.clone(),
+            reason: format!("place {seq} is in its tree but not in its table"),
+        };
+        seqs.iter().map(|seq| found.get(seq).cloned().ok_or_else(|| missing(seq))).collect()
+    }
+
+    /// Up to `limit` datapoints from place `from` on, in order.
+    pub async fn page(&self, name: &DatanetName, from: u64, limit: usize) -> Result<Vec<Datapoint>, IndexError> {
+        let published = self.published(name)?;
+        let upto = from.saturating_add(limit as u64);
+        let range = col("seq").gt_eq(lit(from)).and(col("seq").lt(lit(upto)));
+        let rows = fetch(name, published.table.query().only_if_expr(range)).await?;
+        let mut page: Vec<Datapoint> = rows.into_iter().map(|row| row.datapoint).collect();
+        page.sort_by_key(|datapoint| datapoint.seq);
+        Ok(page)
+    }
+
+    pub(crate) fn datanet(&self, name: &DatanetName) -> Result<Arc<Datanet>, IndexError> {
+        self.datanets.read().get(name).cloned().ok_or_else(|| IndexError::UnknownDatanet(name.clone()))
+    }
+
+    pub(crate) fn published(&self, name: &DatanetName) -> Result<Arc<Published>, IndexError> {
+        Ok(self.datanet(name)?.published())
+    }
+}
+
+async fn fetch(name: &DatanetName, query: LanceQuery) -> Result<Vec<SaltedDatapoint>, IndexError> {
+    let mut batches = query.select(Select::columns(&DATAPOINT_COLUMNS)).execute().await?;
+    let mut rows = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        rows.extend(datapoints(name, &batch)?);
+    }
+    Ok(rows)
+}
+
+fn invalid_size(published: &Published, seq: u64, size: u64) -> IndexError {
+    let Snapshot { datanet, size: have, .. } = published.snapshot.clone();
+    IndexError::InvalidSize { datanet, seq, size, have }
+}

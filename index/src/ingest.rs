@@ -1,0 +1,248 @@
+//! Ingest: from drafts to a new snapshot, all or nothing.
+//!
+//! 1. read and check every draft; with a single one rejected, nothing is written and the report says what to mend
+//! 2. drop what is in the datanet already (same id, same text)
+//! 3. embed, staging vectors on disk as they come: a killed or cancelled ingest, run again, resumes here
+//! 4. draw salts, compute commitments, add all rows in ONE commit of LanceDB: readers never see a part
+//! 5. bring the indices up to date and publish table version and tree together
+//!
+//! Memory: texts and vectors of the whole input, about 2 kB a datapoint beside its text. Larger inputs are best split.
+
+mod commit;
+mod input;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use lancedb::Table;
+use serde::Serialize;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use self::commit::{Commit, Staged};
+use self::input::{Input, existing_ids};
+use crate::datanet::{Datanet, update_indices};
+use crate::datapoint::Checked;
+use crate::schema::datanet_schema;
+use crate::staging::{Staging, TextHash};
+use crate::{DatanetName, Drafts, Index, IndexError, IngestDefaults, Snapshot};
+
+/// How an ingest runs.
+#[derive(Clone)]
+pub struct IngestOptions {
+    /// Where vectors are staged; the same directory on the next try resumes. Empty again after success.
+    pub staging_dir: PathBuf,
+    /// What to assume of datapoints that do not say it themselves.
+    pub defaults: IngestDefaults,
+    /// Cancels the ingest up to its commit; what is embedded stays staged.
+    pub cancel: CancellationToken,
+    /// Told of every step. Called from several threads; must not block.
+    pub progress: Option<ProgressFn>,
+}
+
+/// Receives an ingest's progress.
+pub type ProgressFn = Arc<dyn Fn(IngestProgress) + Send + Sync>;
+
+impl IngestOptions {
+    /// Stages in `staging_dir`, without defaults, progress or cancellation.
+    pub fn new(staging_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            staging_dir: staging_dir.into(),
+            defaults: IngestDefaults::default(),
+            cancel: CancellationToken::new(),
+            progress: None,
+        }
+    }
+}
+
+/// How far an ingest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct IngestProgress {
+    /// What it is doing.
+    pub stage: IngestStage,
+    /// Datapoints done in this stage.
+    pub done: u64,
+    /// Datapoints this stage is about; 0: not known yet.
+    pub total: u64,
+}
+
+/// What an ingest is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IngestStage {
+    /// Reading and checking the input.
+    Reading,
+    /// Computing vectors: nearly all of the time.
+    Embedding,
+    /// Committing to the table.
+    Writing,
+    /// Updating the indices.
+    Indexing,
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IngestReport {
+    /// Datapoints in the input.
+    pub read: u64,
+    /// Datapoints added.
+    pub added: u64,
+    /// Datapoints that were there already, or twice in the input.
+    pub skipped_duplicates: u64,
+    /// What has to be mended, the first 1,000; if anything, nothing was written.
+    pub rejected: Vec<Rejection>,
+    /// How many were rejected in all.
+    pub rejected_total: u64,
+    /// Vectors computed.
+    pub embedded: u64,
+    /// Vectors that an earlier try had left staged.
+    pub resumed: u64,
+    /// Tokens of the texts embedded.
+    pub tokens: u64,
+    /// The datanet afterwards.
+    pub snapshot: Snapshot,
+}
+
+impl IngestReport {
+    /// Whether the input was rejected and nothing written.
+    pub fn is_rejected(&self) -> bool {
+        self.rejected_total > 0
+    }
+}
+
+/// A datapoint that cannot be ingested as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// Its line in the input, from 1; 0 if it is about the input as a whole.
+    pub line: u64,
+    /// What is wrong and how to mend it.
+    pub reason: String,
+}
+
+impl Index {
+    /// Adds the drafts to a datanet, all or none. One ingest a datanet runs at a time; further ones wait.
+    ///
+    /// Rejected datapoints are no error but a report, see [`IngestReport::is_rejected`].
+    pub async fn ingest(
+        &self,
+        name: &DatanetName,
+        drafts: Drafts,
+        options: IngestOptions,
+    ) -> Result<IngestReport, IndexError> {
+        let datanet = self.datanet(name)?;
+        let writer = datanet.writer.clone().lock_owned().await;
+        let snapshot = datanet.refresh(&writer).await?;
+        let ids = existing_ids(name, &writer).await?;
+        let input = {
+            let options = options.clone();
+            spawn_blocking(move || Input::read(drafts, ids, &options)).await??
+        };
+        let mut report = IngestReport {
+            read: input.read,
+            added: 0,
+            skipped_duplicates: input.duplicates,
+            rejected: input.rejected,
+            rejected_total: input.rejected_total,
+            embedded: 0,
+            resumed: 0,
+            tokens: 0,
+            snapshot,
+        };
+        if report.is_rejected() || input.checked.is_empty() {
+            return Ok(report);
+        }
+        let staged = self.embed_staged(name, input.checked, &options, &mut report).await?;
+        options.not_cancelled()?;
+
+        let (first, schema) = (report.snapshot.size, datanet_schema(self.embedder()));
+        let batch_name = name.clone();
+        let commit = spawn_blocking(move || Commit::prepare(&batch_name, first, &schema, staged)).await??;
+        options.not_cancelled()?;
+        // A task of its own: a caller that goes away now must not stop between the commit and its publication.
+        tokio::spawn(finish(datanet, writer, commit, report, options)).await?
+    }
+
+    /// Vectors for all drafts: what is staged is used, the rest computed and staged.
+    async fn embed_staged(
+        &self,
+        name: &DatanetName,
+        checked: Vec<Checked>,
+        options: &IngestOptions,
+        report: &mut IngestReport,
+    ) -> Result<Staged, IndexError> {
+        let (base, datanet, embedder) = (options.staging_dir.clone(), name.clone(), self.embedder().clone());
+        let (model, dimensions) = (embedder.weights_hash(), embedder.dimensions());
+        let mut staging = spawn_blocking(move || Staging::open(&base, &datanet, model, dimensions)).await??;
+
+        let keys: Vec<TextHash> = checked.iter().map(|draft| Staging::key(&draft.embedded_text())).collect();
+        let missing: Vec<usize> = (0..keys.len()).filter(|at| !staging.contains(&keys[*at])).collect();
+        let total = checked.len() as u64;
+        report.resumed = total - missing.len() as u64;
+        options.tell(IngestStage::Embedding, report.resumed, total);
+
+        // Over numbers, not over slices: a future with a closure over borrowed slices cannot be spawned.
+        let parts = (0..missing.len().div_ceil(PART_ROWS)).map(|part| {
+            let part = missing[part * PART_ROWS..missing.len().min((part + 1) * PART_ROWS)].to_vec();
+            let (texts, embedder) = (part.iter().map(|at| checked[*at].embedded_text()).collect(), embedder.clone());
+            async move { embedder.embed_bulk(texts).await.map(|embeddings| (part, embeddings)) }
+        });
+        // The next part is tokenised and begun while the slowest batches of this one still run.
+        let mut parts = futures::stream::iter(parts).buffered(2);
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = options.cancel.cancelled() => return Err(IndexError::Cancelled),
+                next = parts.try_next() => next?,
+            };
+            let Some((part, embeddings)) = next else { break };
+            let rows: Vec<_> = part.iter().map(|at| keys[*at]).zip(embeddings.vectors).collect();
+            report.embedded += rows.len() as u64;
+            report.tokens += embeddings.tokens;
+            staging = spawn_blocking(move || staging.add(rows).map(|()| staging)).await??;
+            options.tell(IngestStage::Embedding, report.resumed + report.embedded, total);
+        }
+        drop(parts);
+        Ok(Staged { drafts: checked.into_iter().zip(keys).collect(), staging })
+    }
+}
+
+/// Adds, indexes, publishes. The datanet's lock is held through the guard `writer`.
+async fn finish(
+    datanet: Arc<Datanet>,
+    writer: OwnedMutexGuard<Table>,
+    commit: Commit,
+    mut report: IngestReport,
+    options: IngestOptions,
+) -> Result<IngestReport, IndexError> {
+    let Commit { batches, leaves, staging } = commit;
+    let total = leaves.len() as u64;
+    options.tell(IngestStage::Writing, 0, total);
+    writer.add(batches).execute().await?;
+    report.added = total;
+    options.tell(IngestStage::Indexing, 0, total);
+    // The rows are in the table: publish them even if an index failed. Searches scan what is not indexed, and the next
+    // ingest or start tries again.
+    let indexed = update_indices(&writer).await;
+    report.snapshot = datanet.publish(&writer, leaves).await?;
+    indexed?;
+    spawn_blocking(move || staging.remove()).await??;
+    options.tell(IngestStage::Indexing, total, total);
+    Ok(report)
+}
+
+impl IngestOptions {
+    fn tell(&self, stage: IngestStage, done: u64, total: u64) {
+        if let Some(progress) = &self.progress {
+            progress(IngestProgress { stage, done, total });
+        }
+    }
+
+    fn not_cancelled(&self) -> Result<(), IndexError> {
+        if self.cancel.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Rows of a staged part: some seconds' work, which is what a kill loses.
+const PART_ROWS: usize = 512;

@@ -1,0 +1,109 @@
+//! The first step of an ingest: every draft read, checked and compared with what is there.
+
+use std::collections::HashMap;
+
+use arrow_array::Array;
+use chrono::{SecondsFormat, Utc};
+use futures::TryStreamExt;
+use lancedb::Table;
+use lancedb::query::{ExecutableQuery, QueryBase, Select};
+
+use super::{IngestOptions, IngestStage, Rejection};
+use crate::datapoint::Checked;
+use crate::schema::{Columns, hash_at};
+use crate::{DatanetName, Draft, Drafts, IndexError, ReadError};
+
+/// Id and content hash of every datapoint of a datanet.
+pub(super) type Ids = HashMap<String, [u8; 32]>;
+
+/// The whole input, checked.
+pub(super) struct Input {
+    /// Datapoints read, usable or not.
+    pub(super) read: u64,
+    /// Those that are new.
+    pub(super) checked: Vec<Checked>,
+    pub(super) duplicates: u64,
+    /// The first [`MOST_REJECTIONS`].
+    pub(super) rejected: Vec<Rejection>,
+    pub(super) rejected_total: u64,
+}
+
+impl Input {
+    /// Reads everything. `ids` are those of the datanet. Blocking.
+    pub(super) fn read(drafts: Drafts, ids: Ids, options: &IngestOptions) -> Result<Self, IndexError> {
+        let mut input = Self { read: 0, checked: Vec::new(), duplicates: 0, rejected: Vec::new(), rejected_total: 0 };
+        let mut known = ids;
+        let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        for draft in drafts {
+            input.read += 1;
+            match draft {
+                Ok(draft) => input.take(draft, &mut known, options, &now),
+                Err(error) => input.reject(error.line().unwrap_or(0), without_line(&error)),
+            }
+            if input.read.is_multiple_of(1024) {
+                options.not_cancelled()?;
+                options.tell(IngestStage::Reading, input.read, 0);
+            }
+        }
+        options.tell(IngestStage::Reading, input.read, input.read);
+        Ok(input)
+    }
+
+    fn take(&mut self, draft: Draft, known: &mut Ids, options: &IngestOptions, now: &str) {
+        let line = draft.line;
+        let checked = match draft.check(&options.defaults, now) {
+            Ok(checked) => checked,
+            Err(reason) => return self.reject(line, reason),
+        };
+        match known.get(checked.id.as_str()) {
+            None => {
+                known.insert(checked.id.to_string(), checked.content_hash);
+                self.checked.push(checked);
+            }
+            Some(hash) if *hash == checked.content_hash => self.duplicates += 1,
+            Some(_) => self.reject(
+                line,
+                format!(
+                    "id {} is taken by another text: datapoints never change, so give this one an id of its own",
+                    checked.id
+                ),
+            ),
+        }
+    }
+
+    fn reject(&mut self, line: u64, reason: String) {
+        self.rejected_total += 1;
+        if self.rejected.len() < MOST_REJECTIONS {
+            self.rejected.push(Rejection { line, reason });
+        }
+    }
+}
+
+/// Ids and content hashes of the rows that are there. Costs a scan of about 60 bytes a row.
+pub(super) async fn existing_ids(name: &DatanetName, table: &Table) -> Result<Ids, IndexError> {
+    let mut batches = table.query().select(Select::columns(&["id", "content_hash"])).execute().await?;
+    let mut ids = Ids::new();
+    while let Some(batch) = batches.try_next().await? {
+        let columns = Columns { datanet: name, batch: &batch };
+        let (id, hash) = (columns.texts("id")?, columns.hashes("content_hash")?);
+        ids.extend((0..id.len()).map(|row| (id.value(row).to_owned(), hash_at(hash, row))));
+    }
+    Ok(ids)
+}
+
+/// The message without the place that a [`Rejection`] names anyway; uploads have temporary paths that mean nothing.
+fn without_line(error: &ReadError) -> String {
+    match error {
+        ReadError::Json { source, .. } => source.to_string(),
+        ReadError::Csv { source, .. } => source.to_string(),
+        ReadError::Malformed { reason, .. } => reason.clone(),
+        ReadError::NotUtf8 { byte, .. } => {
+            format!("not UTF-8 after {byte} bytes: convert the file, for instance with iconv -t UTF-8")
+        }
+        ReadError::TooLarge { most, .. } => format!("the datapoint is larger than {most} bytes: split it"),
+        other => other.to_string(),
+    }
+}
+
+/// Enough to mend a file by, few enough to send.
+const MOST_REJECTIONS: usize = 1000;

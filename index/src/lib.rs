@@ -1,0 +1,35 @@
+//! Datanets: permissioned datasets kept in LanceDB, one table each: ingest, embed, retrieve, prove.
+//!
+//! A file becomes [`Draft`]s through [`readers`]; [`Index::ingest`] checks all of them, embeds them with [`MiniLm`] and
+//! adds them in one atomic commit; [`Index::retrieve`] searches vectors and full text over any number of datanets and
+//! says of each candidate by which search, with which score and at which rank it was found. Every datapoint has a
+//! salted commitment, and every datanet an RFC 6962 tree over these, so that [`Index::prove`] can show that a datapoint
+//! stood in the snapshot that an answer drew on.
+//!
+//! Who may read which datanet is not decided here: callers pass the names that the caller of theirs may read. Records,
+//! the log and proof bundles are `cairn-proof`'s.
+
+mod datanet;
+mod datapoint;
+mod embedder;
+mod error;
+mod index;
+mod ingest;
+mod minilm;
+mod names;
+pub mod readers;
+mod retrieve;
+mod schema;
+mod staging;
+mod terms;
+
+pub use datanet::Snapshot;
+pub use datapoint::{Datapoint, Draft, IngestDefaults, SaltedDatapoint};
+pub use embedder::{Embedder, EmbedderOptions};
+pub use error::IndexError;
+pub use index::{Index, IndexOptions};
+pub use ingest::{IngestOptions, IngestProgress, IngestReport, IngestStage, ProgressFn, Rejection};
+pub use minilm::{Embeddings, MiniLm};
+pub use names::{DatanetName, DatapointId};
+pub use readers::{Drafts, ReadError};
+pub use retrieve::{Candidate, Query, Retrieval, RetrievalMode};

@@ -1,0 +1,158 @@
+//! MiniLM: sentence embeddings from a local checkpoint, with candle.
+//!
+//! Reads a directory as sentence-transformers saves it (`model.safetensors`, `config.json`, `tokenizer.json`) and fetches
+//! nothing. Blocking: asynchronous code embeds through [`Embedder`](crate::Embedder).
+//!
+//! The tokenizer.json of all-MiniLM-L6-v2 asks for truncation to 128 tokens and padding of every text to 128; its own
+//! sentence_bert_config.json says 256. Both settings of the tokenizer are therefore replaced.
+
+use std::path::Path;
+
+use cairn_proof::Hash;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use crate::IndexError;
+
+/// An embedding model, loaded.
+pub struct MiniLm {
+    model: BertModel,
+    /// Neither pads nor truncates.
+    tokenizer: Tokenizer,
+    dimensions: usize,
+    weights_hash: Hash,
+}
+
+/// Embeddings of some texts, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    /// One vector a text, of length 1.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of all texts, with the two that mark beginning and end, before truncation: for usage accounting.
+    pub tokens: u64,
+}
+
+impl MiniLm {
+    /// Loads the model from its directory.
+    pub fn load(dir: &Path) -> Result<Self, IndexError> {
+        let failed = |file: &str, reason: String| IndexError::Model { path: dir.join(file), reason };
+        let read = |file: &str| std::fs::read(dir.join(file)).map_err(|e| failed(file, e.to_string()));
+        let config: Config =
+            serde_json::from_slice(&read("config.json")?).map_err(|e| failed("config.json", e.to_string()))?;
+        let mut tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?)
+            .map_err(|error| failed("tokenizer.json", error.to_string()))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(IndexError::Tokenise)?;
+
+        let weights = read("model.safetensors")?;
+        let weights_hash = Hash::new(Sha256::digest(&weights).into());
+        let loaded = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)
+            .and_then(|weights| BertModel::load(weights, &config));
+        let model = loaded.map_err(|error| failed("model.safetensors", error.to_string()))?;
+        Ok(Self { model, tokenizer, dimensions: config.hidden_size, weights_hash })
+    }
+
+    /// Length of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// SHA-256 of model.safetensors: vectors of models that differ in it cannot be compared.
+    pub fn weights_hash(&self) -> Hash {
+        self.weights_hash
+    }
+
+    /// Tokens of a text, with the two that mark beginning and end, before truncation.
+    pub fn count_tokens(&self, text: &str) -> Result<usize, IndexError> {
+        Ok(self.tokenizer.encode_fast(text, true).map_err(IndexError::Tokenise)?.len())
+    }
+
+    /// Embeds texts, of each the first 256 tokens.
+    pub fn embed(&self, texts: &[String]) -> Result<Embeddings, IndexError> {
+        let mut vectors = vec![Vec::new(); texts.len()];
+        let batches = self.batches(texts)?;
+        let tokens = batches.tokens;
+        for batch in batches.batches {
+            for (place, vector) in self.embed_batch(batch)? {
+                vectors[place] = vector;
+            }
+        }
+        Ok(Embeddings { vectors, tokens })
+    }
+
+    /// Tokenises texts and groups those of similar length, so that little is padded. Any thread may embed any batch.
+    pub(crate) fn batches(&self, texts: &[String]) -> Result<Batches, IndexError> {
+        let encodings = texts.iter().map(|text| self.tokenizer.encode_fast(text.as_str(), true));
+        let mut tokens = 0;
+        let mut rows = Vec::with_capacity(texts.len());
+        for (place, encoding) in encodings.enumerate() {
+            let encoding = encoding.map_err(IndexError::Tokenise)?;
+            let mut ids = encoding.get_ids().to_vec();
+            tokens += ids.len() as u64;
+            if ids.len() > MAX_TOKENS {
+                let end = ids[ids.len() - 1];
+                ids.truncate(MAX_TOKENS - 1);
+                ids.push(end);
+            }
+            rows.push(Row { place, ids });
+        }
+        rows.sort_by_key(|row| row.ids.len());
+        let mut batches: Vec<Batch> = Vec::new();
+        for row in rows {
+            let fits = |batch: &&mut Batch| (batch.rows.len() + 1) * row.ids.len() <= BATCH_TOKENS;
+            match batches.last_mut().filter(fits) {
+                Some(batch) => batch.rows.push(row),
+                None => batches.push(Batch { rows: vec![row] }),
+            }
+        }
+        Ok(Batches { batches, tokens })
+    }
+
+    /// v = m / |m|, m = mean of the last layer over the text's tokens.
+    pub(crate) fn embed_batch(&self, batch: Batch) -> Result<Vec<(usize, Vec<f32>)>, IndexError> {
+        let (rows, longest) = (batch.rows.len(), batch.rows.last().map_or(0, |row| row.ids.len()));
+        let mut ids = Vec::with_capacity(rows * longest);
+        let mut mask = Vec::with_capacity(rows * longest);
+        for row in &batch.rows {
+            ids.extend_from_slice(&row.ids);
+            ids.resize(ids.len() + longest - row.ids.len(), PAD);
+            mask.resize(mask.len() + row.ids.len(), 1f32);
+            mask.resize(mask.len() + longest - row.ids.len(), 0f32);
+        }
+        let ids = Tensor::from_vec(ids, (rows, longest), &Device::Cpu)?; // [rows, longest]
+        let mask = Tensor::from_vec(mask, (rows, longest), &Device::Cpu)?; // [rows, longest], 1 at tokens
+        let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?; // [rows, longest, dimensions]
+        // sum over tokens = mask [rows, 1, longest] x hidden; dividing by their number is undone by the normalisation
+        let sums = mask.unsqueeze(1)?.matmul(&hidden)?.squeeze(1)?; // [rows, dimensions]
+        let norms = sums.sqr()?.sum_keepdim(1)?.sqrt()?; // [rows, 1]
+        let vectors = sums.broadcast_div(&norms)?.to_vec2::<f32>()?;
+        Ok(batch.rows.iter().map(|row| row.place).zip(vectors).collect())
+    }
+}
+
+/// Texts ready to embed.
+pub(crate) struct Batches {
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) tokens: u64,
+}
+
+/// Texts of similar length, the longest last.
+pub(crate) struct Batch {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    /// Index among the texts.
+    place: usize,
+    ids: Vec<u32>,
+}
+
+/// The length all-MiniLM-L6-v2 was trained for, in tokens.
+const MAX_TOKENS: usize = 256;
+/// Padded tokens of a batch: large enough for matrix products to run at full speed, small enough for the cache.
+const BATCH_TOKENS: usize = 2048;
+/// Id of `[PAD]`; what it is does not matter, for it is masked.
+const PAD: u32 = 0;

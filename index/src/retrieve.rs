@@ -1,0 +1,226 @@
+//! Retrieval: the candidates for a query over any number of datanets, and why each is one.
+//!
+//! Vector search and full-text search (BM25) run separately on the same pinned snapshots, because a record needs the
+//! score and the rank that each gave; then [`fuse`](fusion::fuse) ranks all candidates.
+//!
+//! Ranks run over all datanets of a query together. Cosine similarities are comparable between datanets. BM25 scores are
+//! so only roughly, for a word's weight depends on how rare it is in its own datanet; the merged text ranks inherit that.
+
+mod fusion;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use lancedb::DistanceType;
+use lancedb::arrow::SendableRecordBatchStream;
+use lancedb::index::scalar::{CombinedFieldsQuery, FtsQuery, FullTextSearchQuery};
+use lancedb::query::{ExecutableQuery, QueryBase, Select};
+use serde::{Deserialize, Serialize};
+
+use crate::datanet::Published;
+use crate::schema::{Columns, DATAPOINT_COLUMNS, datapoints};
+use crate::terms::Terms;
+use crate::{DatanetName, Datapoint, Index, IndexError, Snapshot};
+
+/// How candidates are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrievalMode {
+    /// Vector and full text, fused.
+    #[default]
+    Hybrid,
+    /// Embedding similarity alone.
+    Vector,
+    /// Full text alone.
+    FullText,
+}
+
+/// What to search for, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// The question or words. Never read as query syntax. Of a long text the first 256 tokens are embedded and the first
+    /// 64 different words searched.
+    pub text: String,
+    /// The datanets to search: those that the caller may read.
+    pub datanets: Vec<DatanetName>,
+    /// How many candidates are passages of the answer.
+    pub top_k: usize,
+    /// Candidates asked of each search before fusion.
+    pub candidates: usize,
+    /// How candidates are found.
+    pub mode: RetrievalMode,
+}
+
+impl Query {
+    /// A hybrid query for 5 passages out of 50 candidates a search.
+    pub fn new(text: impl Into<String>, datanets: Vec<DatanetName>) -> Self {
+        Self { text: text.into(), datanets, top_k: 5, candidates: 50, mode: RetrievalMode::Hybrid }
+    }
+}
+
+/// What a query found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retrieval {
+    /// What was searched for.
+    pub query: String,
+    /// How.
+    pub mode: RetrievalMode,
+    /// How many candidates are passages.
+    pub top_k: usize,
+    /// The state of each datanet searched, in the query's order.
+    pub snapshots: Vec<Snapshot>,
+    /// Everything found, best first.
+    pub candidates: Vec<Candidate>,
+    /// Tokens embedded: for usage accounting.
+    pub tokens: u64,
+}
+
+impl Retrieval {
+    /// The passages of the answer: the best `top_k` candidates.
+    pub fn passages(&self) -> &[Candidate] {
+        &self.candidates[..self.top_k.min(self.candidates.len())]
+    }
+}
+
+/// A datapoint that was considered, with why. Ranks count from 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The datapoint.
+    pub datapoint: Datapoint,
+    /// Cosine similarity of the embeddings, where the vector search found it.
+    pub vector_score: Option<f64>,
+    /// Rank in the vector search.
+    pub vector_rank: Option<usize>,
+    /// BM25 score, where the full-text search found it.
+    pub text_score: Option<f64>,
+    /// Rank in the full-text search.
+    pub text_rank: Option<usize>,
+    /// Words of the query found in title or text, after stemming.
+    pub matched_terms: Vec<String>,
+    /// What orders the candidates; its scale means nothing beyond this query.
+    pub fused_score: f64,
+    /// Place among the candidates.
+    pub rank: usize,
+}
+
+impl Index {
+    /// Searches the datanets of a query at their present snapshots.
+    pub async fn retrieve(&self, query: Query) -> Result<Retrieval, IndexError> {
+        if query.text.trim().is_empty() {
+            return Err(IndexError::EmptyQuery);
+        }
+        if query.datanets.is_empty() {
+            return Err(IndexError::NoDatanets);
+        }
+        let mut names = query.datanets.clone();
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let published = names.iter().map(|name| self.published(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut terms = Terms::new(&query.text)?;
+
+        let (by_vector, by_text) =
+            tokio::try_join!(self.by_vector(&query, &published), self.by_text(&query, &terms, &published))?;
+        let (by_vector, tokens) = by_vector;
+        let mut candidates = fusion::fuse(by_vector, by_text, query.candidates);
+        for candidate in &mut candidates {
+            let (title, text) = (candidate.datapoint.title().unwrap_or_default(), &candidate.datapoint.text);
+            candidate.matched_terms = terms.matched(&format!("{title}\n{text}"));
+        }
+        Ok(Retrieval {
+            query: query.text,
+            mode: query.mode,
+            top_k: query.top_k,
+            snapshots: published.iter().map(|published| published.snapshot.clone()).collect(),
+            candidates,
+            tokens,
+        })
+    }
+
+    /// Cosine similarity with the query's embedding, over all datanets; and the tokens that were embedded.
+    async fn by_vector(&self, query: &Query, at: &[Arc<Published>]) -> Result<(Vec<Hit>, u64), IndexError> {
+        if query.mode == RetrievalMode::FullText {
+            return Ok((Vec::new(), 0));
+        }
+        let mut embedded = self.embedder().embed(vec![query.text.clone()]).await?;
+        let vector = embedded.vectors.pop().unwrap_or_default();
+        let searches = at.iter().filter(|published| published.snapshot.size > 0).map(|published| {
+            let vector = vector.clone();
+            async move {
+                let search = published.table.query().nearest_to(vector)?.column("vector");
+                let search = search.distance_type(DistanceType::Cosine).nprobes(PROBES)?.limit(query.candidates);
+                hits(published, search.select(columns_with("_distance")).execute().await?, "_distance").await
+            }
+        });
+        let mut found: Vec<Hit> = try_join_all(searches).await?.into_iter().flatten().collect();
+        for hit in &mut found {
+            hit.score = 1.0 - hit.score;
+        }
+        Ok((best(found, query.candidates), embedded.tokens))
+    }
+
+    /// BM25 over title and text as one field, in which a word of the title counts as [`TITLE_WEIGHT`] words.
+    async fn by_text(&self, query: &Query, terms: &Terms, at: &[Arc<Published>]) -> Result<Vec<Hit>, IndexError> {
+        if query.mode == RetrievalMode::Vector || terms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let searches = at.iter().filter(|published| published.snapshot.size > 0).map(|published| async move {
+            let search = published.table.query().full_text_search(text_query(terms)?).limit(query.candidates);
+            hits(published, search.select(columns_with("_score")).execute().await?, "_score").await
+        });
+        let found = try_join_all(searches).await?.into_iter().flatten().collect();
+        Ok(best(found, query.candidates))
+    }
+}
+
+/// A datapoint found by one search.
+struct Hit {
+    datapoint: Datapoint,
+    score: f64,
+}
+
+fn text_query(terms: &Terms) -> Result<FullTextSearchQuery, IndexError> {
+    let columns = vec!["titles".to_owned(), "text".to_owned()];
+    let query = CombinedFieldsQuery::try_new(terms.query(), columns)
+        .and_then(|query| query.try_with_boosts(vec![TITLE_WEIGHT, 1.0]))
+        .map_err(lancedb::Error::from)?;
+    Ok(FullTextSearchQuery::new_query(FtsQuery::CombinedFields(query)))
+}
+
+fn columns_with(score: &str) -> Select {
+    let columns = DATAPOINT_COLUMNS.iter().copied().chain([score]);
+    Select::Columns(columns.map(str::to_owned).collect())
+}
+
+async fn hits(
+    published: &Published,
+    mut batches: SendableRecordBatchStream,
+    score: &str,
+) -> Result<Vec<Hit>, IndexError> {
+    let datanet = &published.snapshot.datanet;
+    let mut found = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        let scores = Columns { datanet, batch: &batch }.f32s(score)?;
+        let rows = datapoints(datanet, &batch)?.into_iter().zip(scores.values());
+        found.extend(rows.map(|(row, score)| Hit { datapoint: row.datapoint, score: f64::from(*score) }));
+    }
+    Ok(found)
+}
+
+/// The best hits, best first; equal scores by datanet and place, so that the same query ranks the same way again.
+fn best(mut hits: Vec<Hit>, most: usize) -> Vec<Hit> {
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| key(&a.datapoint).cmp(&key(&b.datapoint))));
+    hits.truncate(most);
+    hits
+}
+
+/// What identifies a datapoint over all datanets.
+fn key(datapoint: &Datapoint) -> (DatanetName, u64) {
+    (datapoint.datanet.clone(), datapoint.seq)
+}
+
+/// Partitions that a vector index searches, where there is one.
+const PROBES: usize = 32;
+/// See examples/known_item.rs.
+const TITLE_WEIGHT: f32 = 4.0;

@@ -1,0 +1,90 @@
+//! The words of full text: how they are cut, stemmed and compared, by the index and by [`Terms::matched`] alike.
+//!
+//! LanceDB's analyzer: cut at everything but letters and digits, lower case, ASCII folding, English stop words removed,
+//! English stems (Snowball). The settings were chosen by known-item retrieval (examples/known_item.rs).
+
+use std::collections::BTreeSet;
+
+use lance_index::scalar::inverted::tokenizer::document_tokenizer::LanceTokenizer;
+use lancedb::index::scalar::FtsIndexBuilder;
+
+use crate::IndexError;
+
+/// Settings of the full-text indices.
+pub(crate) fn analyzer() -> FtsIndexBuilder {
+    FtsIndexBuilder::default().stem(true).remove_stop_words(true).ascii_folding(true).with_position(false)
+}
+
+/// The words of a query.
+pub(crate) struct Terms {
+    tokenizer: Box<dyn LanceTokenizer>,
+    /// As written but in lower case, with their stems; each word once, in the query's order.
+    words: Vec<(String, BTreeSet<String>)>,
+}
+
+impl Terms {
+    /// Cuts a query into words; at most 64 different ones, for each costs a posting list.
+    pub(crate) fn new(query: &str) -> Result<Self, IndexError> {
+        let tokenizer = analyzer().build().map_err(lancedb::Error::from)?;
+        let mut terms = Self { tokenizer, words: Vec::new() };
+        for word in query.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+            let word = word.to_lowercase();
+            if terms.words.len() == MOST_WORDS || terms.words.iter().any(|(known, _)| *known == word) {
+                continue;
+            }
+            let stems = terms.stems(&word);
+            if !stems.is_empty() {
+                terms.words.push((word, stems));
+            }
+        }
+        Ok(terms)
+    }
+
+    /// Whether nothing is left to search for, as in "what is the".
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The words as a query. They are letters and digits only, so there is no syntax in them.
+    pub(crate) fn query(&self) -> String {
+        self.words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The words of the query whose stems all occur in a text.
+    pub(crate) fn matched(&mut self, text: &str) -> Vec<String> {
+        let stems = self.stems(text);
+        self.words.iter().filter(|(_, wanted)| wanted.is_subset(&stems)).map(|(word, _)| word.clone()).collect()
+    }
+
+    fn stems(&mut self, text: &str) -> BTreeSet<String> {
+        let mut stems = BTreeSet::new();
+        let mut stream = self.tokenizer.token_stream_for_doc(text);
+        while let Ok(Some(token)) = stream.try_next() {
+            stems.insert(token.text.clone());
+        }
+        stems
+    }
+}
+
+const MOST_WORDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_match_by_their_stems() {
+        let mut terms = Terms::new("What is a B-tree? Balanced TREES, trees").unwrap();
+        assert_eq!(terms.query(), "b tree balanced trees");
+        assert_eq!(terms.matched("Balancing a tree"), ["tree", "balanced", "trees"]);
+        assert!(terms.matched("nothing").is_empty());
+    }
+
+    #[test]
+    fn syntax_is_no_syntax() {
+        let terms = Terms::new("\"foo\" AND (bar:* OR -baz)~2").unwrap();
+        assert_eq!(terms.query(), "foo bar baz 2");
+        assert!(Terms::new("what is the").unwrap().is_empty());
+        assert!(Terms::new("?!").unwrap().is_empty());
+    }
+}

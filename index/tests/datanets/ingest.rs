@@ -1,0 +1,142 @@
+//! Ingest: all or nothing, resumable, and a tree that any process finds again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cairn_index::{Draft, Index, IndexError, IngestOptions, IngestStage};
+use cairn_proof::merkle::verify_inclusion;
+use cairn_proof::{Commitment, Hash};
+use tempfile::TempDir;
+
+use super::{drafts, embedder, name, open, options};
+
+/// Checks every proof of a datanet, at its present size and at one before.
+async fn check_all_proofs(index: &Index, datanet: &str) {
+    let name = name(datanet);
+    let snapshot = index.snapshot(&name).unwrap();
+    let seqs: Vec<u64> = (0..snapshot.size).collect();
+    for row in index.by_seq(&name, &seqs).await.unwrap() {
+        let datapoint = &row.datapoint;
+        let leaf = Commitment::new(&datapoint.fields(), &row.salt).unwrap().leaf().unwrap();
+        assert_eq!(leaf, datapoint.leaf);
+        assert_eq!(datapoint.content_hash, Hash::of(datapoint.text.as_bytes()));
+        for size in [snapshot.size, datapoint.seq + 1] {
+            let path = index.prove(&name, datapoint.seq, size).unwrap();
+            let root = index.root_at(&name, size).unwrap();
+            verify_inclusion(&leaf, datapoint.seq, size, &path, &root).unwrap();
+        }
+    }
+    assert_eq!(index.root_at(&name, snapshot.size).unwrap(), snapshot.root);
+}
+
+#[tokio::test]
+async fn rows_are_added_once_and_a_new_process_finds_the_same_tree() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("facts");
+    let empty = index.create(&name).await.unwrap();
+    assert_eq!((empty.size, empty.root), (0, Hash::of(b"")));
+    assert!(matches!(index.create(&name).await, Err(IndexError::AlreadyExists(_))));
+
+    let first = index.ingest(&name, drafts(["a tree", "a heap", "a tree"]), options(dir.path())).await.unwrap();
+    assert_eq!((first.read, first.added, first.skipped_duplicates, first.embedded), (3, 2, 1, 2));
+    let second = index.ingest(&name, drafts(["a heap", "a list"]), options(dir.path())).await.unwrap();
+    assert_eq!((second.added, second.skipped_duplicates), (1, 1));
+    assert!(second.snapshot.lance_version > first.snapshot.lance_version);
+    let third = index.ingest(&name, drafts(["a list"]), options(dir.path())).await.unwrap();
+    assert_eq!((third.added, &third.snapshot), (0, &second.snapshot));
+    assert_eq!(index.root_at(&name, 2).unwrap(), first.snapshot.root);
+    check_all_proofs(&index, "facts").await;
+
+    let reopened = open(dir.path(), &embedder).await;
+    assert_eq!(reopened.list(), [second.snapshot.clone()]);
+    check_all_proofs(&reopened, "facts").await;
+
+    let page = reopened.page(&name, 1, 5).await.unwrap();
+    assert_eq!(page.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), ["a heap", "a list"]);
+    let found = reopened.datapoint(&name, &page[1].id).await.unwrap().unwrap();
+    assert_eq!(found, page[1]);
+    assert_eq!(reopened.datapoint(&name, &"' OR 1=1 --".parse().unwrap()).await.unwrap(), None);
+    assert!(matches!(reopened.by_seq(&name, &[3]).await, Err(IndexError::UnknownSeq { seq: 3, size: 3, .. })));
+    assert!(matches!(reopened.prove(&name, 0, 4), Err(IndexError::InvalidSize { size: 4, have: 3, .. })));
+
+    reopened.drop(&name).await.unwrap();
+    assert!(matches!(reopened.snapshot(&name), Err(IndexError::UnknownDatanet(_))));
+    assert!(open(dir.path(), &embedder).await.list().is_empty());
+}
+
+#[tokio::test]
+async fn one_bad_datapoint_keeps_everything_out() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("facts");
+    index.create(&name).await.unwrap();
+    let drafts: Vec<Draft> = vec![
+        Draft { line: 1, text: "fine".to_owned(), ..Draft::default() },
+        Draft { line: 2, text: " ".to_owned(), ..Draft::default() },
+        Draft { line: 3, text: "dated".to_owned(), contributed_at: Some("soon".to_owned()), ..Draft::default() },
+        Draft { line: 4, text: "one".to_owned(), id: Some("x".to_owned()), ..Draft::default() },
+        Draft { line: 5, text: "two".to_owned(), id: Some("x".to_owned()), ..Draft::default() },
+    ];
+    let report = index.ingest(&name, Box::new(drafts.into_iter().map(Ok)), options(dir.path())).await.unwrap();
+    assert!(report.is_rejected());
+    assert_eq!(report.rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 5]);
+    assert_eq!((report.added, report.snapshot.size), (0, 0));
+
+    let nobody = IngestOptions { defaults: Default::default(), ..options(dir.path()) };
+    let report = index.ingest(&name, super::drafts(["fine"]), nobody).await.unwrap();
+    assert!(report.rejected[0].reason.contains("contributor"), "{:?}", report.rejected);
+}
+
+#[tokio::test]
+async fn an_interrupted_ingest_leaves_nothing_visible_and_resumes() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("numbers");
+    index.create(&name).await.unwrap();
+    let texts: Vec<String> = (0..1300).map(|n| format!("number {n}")).collect();
+
+    let interrupted = options(dir.path());
+    let (cancel, staged) = (interrupted.cancel.clone(), Arc::new(AtomicU64::new(0)));
+    let seen = staged.clone();
+    let progress = Arc::new(move |progress: cairn_index::IngestProgress| {
+        if progress.stage == IngestStage::Embedding && progress.done > 0 {
+            seen.store(progress.done, Ordering::SeqCst);
+            cancel.cancel();
+        }
+    });
+    let interrupted = IngestOptions { progress: Some(progress), ..interrupted };
+    assert!(matches!(index.ingest(&name, drafts(texts.clone()), interrupted).await, Err(IndexError::Cancelled)));
+    let staged = staged.load(Ordering::SeqCst);
+    assert!(staged > 0 && staged < 1300, "{staged} of 1300 were staged");
+    assert_eq!(index.snapshot(&name).unwrap().size, 0);
+
+    // What a kill in the middle of writing a part leaves behind.
+    let parts = std::fs::read_dir(dir.path().join("staging")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(parts.join("part-00001.tmp"), b"half a part").unwrap();
+
+    let index = open(dir.path(), &embedder).await;
+    assert_eq!(index.snapshot(&name).unwrap().size, 0);
+    let report = index.ingest(&name, drafts(texts.clone()), options(dir.path())).await.unwrap();
+    assert_eq!((report.added, report.resumed, report.embedded), (1300, staged, 1300 - staged));
+    assert!(!parts.exists());
+    let page = index.page(&name, 0, 1300).await.unwrap();
+    assert_eq!(page.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), texts);
+    check_all_proofs(&index, "numbers").await;
+}
+
+#[tokio::test]
+async fn a_reader_in_another_process_catches_up() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let (writer, name) = (open(dir.path(), &embedder).await, name("facts"));
+    writer.create(&name).await.unwrap();
+    let reader = open(dir.path(), &embedder).await;
+    let report = writer.ingest(&name, drafts(["a tree", "a heap"]), options(dir.path())).await.unwrap();
+    assert_eq!(reader.snapshot(&name).unwrap().size, 0);
+    assert_eq!(reader.refresh(&name).await.unwrap(), report.snapshot);
+    check_all_proofs(&reader, "facts").await;
+    // And it may write on from there.
+    let report = reader.ingest(&name, drafts(["a list"]), options(dir.path())).await.unwrap();
+    assert_eq!(writer.refresh(&name).await.unwrap(), report.snapshot);
+    check_all_proofs(&writer, "facts").await;
+}

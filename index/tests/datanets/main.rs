@@ -1,0 +1,48 @@
+//! End-to-end tests of the crate, in one binary because every further one links LanceDB again.
+//!
+//! Those that embed need all-MiniLM-L6-v2: `CAIRN_TEST_MINILM` names its directory. They fail without it, for a test
+//! that skips itself tests nothing.
+#![allow(clippy::unwrap_used)]
+
+mod embedding;
+mod ingest;
+mod readers;
+mod retrieval;
+
+use std::path::{Path, PathBuf};
+
+use cairn_index::{
+    DatanetName, Draft, Drafts, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
+};
+
+/// The model's directory.
+fn model_dir() -> PathBuf {
+    let dir = std::env::var_os("CAIRN_TEST_MINILM");
+    dir.map(PathBuf::from).expect("set CAIRN_TEST_MINILM to a directory with all-MiniLM-L6-v2 (model.safetensors, …)")
+}
+
+/// Embedding threads of this test's own: they end with it.
+fn embedder() -> Embedder {
+    Embedder::start(MiniLm::load(&model_dir()).unwrap(), &EmbedderOptions::default()).unwrap()
+}
+
+async fn open(dir: &Path, embedder: &Embedder) -> Index {
+    let uri = dir.join("lance").to_string_lossy().into_owned();
+    Index::open(IndexOptions { uri, storage_options: Default::default(), embedder: embedder.clone() }).await.unwrap()
+}
+
+fn name(name: &str) -> DatanetName {
+    name.parse().unwrap()
+}
+
+fn options(dir: &Path) -> IngestOptions {
+    let defaults = IngestDefaults { contributor: Some("ada".to_owned()), ..IngestDefaults::default() };
+    IngestOptions { defaults, ..IngestOptions::new(dir.join("staging")) }
+}
+
+/// Drafts of these texts, a line each.
+fn drafts(texts: impl IntoIterator<Item = impl Into<String>>) -> Drafts {
+    let draft = |(line, text): (u64, String)| Ok(Draft { line, text, ..Draft::default() });
+    let texts: Vec<String> = texts.into_iter().map(Into::into).collect();
+    Box::new((1..).zip(texts).map(draft))
+}

@@ -1,0 +1,101 @@
+//! What an answer drew on, and the receipt that proves it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::retrieval::Candidate;
+
+/// The top-level `attribution` object of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attribution {
+    /// Names the record: `GET /v1/attributions/{id}`.
+    pub id: String,
+    /// The passages that were in the prompt, by their number there. Empty when nothing was retrieved.
+    pub datapoints: Vec<Passage>,
+    /// Everything that retrieval considered, best first, without texts.
+    pub candidates: Vec<Candidate>,
+    /// Which parts of the answer rest on which passage.
+    pub citations: Vec<Citation>,
+    /// Where the record stands in the transparency log.
+    pub receipt: Receipt,
+}
+
+/// A datapoint that was in the prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Passage {
+    /// Its number in the prompt, which `[n]` in the answer refers to.
+    pub n: usize,
+    /// Whether the answer cites it, by marker or by overlap.
+    pub cited: bool,
+    /// Whether only its beginning fitted into the prompt.
+    pub truncated: bool,
+    /// The datapoint, with its text and why it was retrieved.
+    #[serde(flatten)]
+    pub datapoint: Candidate,
+}
+
+/// A span of an answer that rests on a passage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Citation {
+    /// Which choice of the answer, from 0.
+    pub choice: usize,
+    /// The passage's number.
+    pub n: usize,
+    /// First character (Unicode scalar values).
+    pub start: usize,
+    /// One past the last character.
+    pub end: usize,
+    /// How it is known.
+    pub kind: CitationKind,
+    /// `marker`: 1; `overlap`: the part of the span's three-word sequences that stand in the passage.
+    pub score: f64,
+}
+
+/// How a citation is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CitationKind {
+    /// The model wrote `[n]`.
+    Marker,
+    /// The sentence repeats the passage, whether or not the model said so.
+    Overlap,
+}
+
+/// Where a record stands in the transparency log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Receipt {
+    /// The log's origin, as in its checkpoints.
+    pub log: String,
+    /// The record's index in the log.
+    pub index: u64,
+    /// Leaf hash of the record (hex).
+    pub leaf: String,
+    /// Size of the tree that includes it.
+    pub tree_size: u64,
+    /// That tree's root hash (hex).
+    pub root: String,
+    /// Where the record is.
+    pub record_url: String,
+    /// Where the proof bundle is.
+    pub proof_url: String,
+}
+
+/// A stored record with what the caller may see of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttributionRecord {
+    /// Names the record.
+    pub id: String,
+    /// When the answer was given (RFC 3339, UTC).
+    pub created_at: String,
+    /// The log entry itself, which holds commitments only.
+    #[schema(value_type = Object)]
+    pub record: serde_json::Value,
+    /// The request as it was received.
+    #[schema(value_type = Object)]
+    pub request: serde_json::Value,
+    /// The answer's choices.
+    #[schema(value_type = Object)]
+    pub response: serde_json::Value,
+    /// The attribution as it was returned.
+    pub attribution: Attribution,
+}

@@ -1,0 +1,303 @@
+//! `/v1/chat/completions`, as OpenAI has it, with `datanets`, `retrieval` and `attribution` added.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{attribution::Attribution, retrieval::RetrievalOptions};
+
+/// A request for an answer. Fields unknown to OpenAI are ignored, as there; fields of OpenAI's that would change the
+/// meaning and are not supported are refused by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatRequest {
+    /// The model, as `GET /v1/models` lists it.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Cairn: datanets to retrieve passages from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datanets: Vec<String>,
+    /// Cairn: how passages are chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retrieval: Option<RetrievalOptions>,
+    /// 0 (greedy) to 2; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Nucleus sampling, above 0 to 1; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Cairn: only the k most probable tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// Cairn: drop tokens less probable than this times the most probable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    /// How many answers, 1 to 8; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
+    /// Server-sent events as the answer is made.
+    #[serde(default)]
+    pub stream: bool,
+    /// Options of streaming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
+    /// The answer ends before the first of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<OneOrMany>,
+    /// Upper bound on generated tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<usize>,
+    /// The older name of `max_completion_tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// -2 to 2; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f32>,
+    /// -2 to 2; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f32>,
+    /// Token id to a bias of -100 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// Same seed, same request: same answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// Report log-probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<bool>,
+    /// Alternatives per token, 0 to 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<usize>,
+    /// The application's own name for its user; kept in the request's record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Everything else that was sent.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Message {
+    /// `system`, `developer`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    #[serde(default)]
+    pub content: Option<Content>,
+}
+
+/// Text, or parts of text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Content {
+    /// Plain text.
+    Text(String),
+    /// Parts, of which only `text` is supported.
+    Parts(Vec<Part>),
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Part {
+    /// `text`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A string or an array of strings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl From<OneOrMany> for Vec<String> {
+    fn from(value: OneOrMany) -> Self {
+        match value {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+/// Options of streaming.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StreamOptions {
+    /// A last chunk with `usage` and no choices.
+    #[serde(default)]
+    pub include_usage: bool,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatResponse {
+    /// Names the answer.
+    pub id: String,
+    /// `chat.completion`.
+    pub object: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The model that answered.
+    pub model: String,
+    /// Changes when the weights do.
+    pub system_fingerprint: String,
+    /// The answers.
+    pub choices: Vec<ChatChoice>,
+    /// Tokens used.
+    pub usage: Usage,
+    /// Cairn: what the answer drew on, with its receipt.
+    pub attribution: Attribution,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatChoice {
+    /// From 0.
+    pub index: usize,
+    /// What the model said.
+    pub message: AssistantMessage,
+    /// Log-probabilities, where asked for.
+    pub logprobs: Option<ChoiceLogprobs>,
+    /// `stop` or `length`.
+    pub finish_reason: String,
+}
+
+/// What the model said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AssistantMessage {
+    /// `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+    /// Always null: the model refuses in words.
+    pub refusal: Option<String>,
+    /// Citations in OpenAI's form.
+    pub annotations: Vec<Annotation>,
+}
+
+/// A citation in OpenAI's form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Annotation {
+    /// `url_citation`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The citation.
+    pub url_citation: UrlCitation,
+}
+
+/// Where a span of the answer comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UrlCitation {
+    /// First character (Unicode scalar values).
+    pub start_index: usize,
+    /// One past the last character.
+    pub end_index: usize,
+    /// The datapoint.
+    pub url: String,
+    /// Its datanet and id.
+    pub title: String,
+}
+
+/// Log-probabilities of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChoiceLogprobs {
+    /// One entry a token.
+    pub content: Vec<TokenLogprob>,
+}
+
+/// One token and its alternatives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenLogprob {
+    /// The token's text.
+    pub token: String,
+    /// ln P.
+    pub logprob: f32,
+    /// The token's bytes.
+    pub bytes: Option<Vec<u8>>,
+    /// The most probable tokens here.
+    pub top_logprobs: Vec<TopLogprob>,
+}
+
+/// An alternative.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TopLogprob {
+    /// The token's text.
+    pub token: String,
+    /// ln P.
+    pub logprob: f32,
+    /// The token's bytes.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// Tokens used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Usage {
+    /// Tokens of the prompt, passages included.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Their sum.
+    pub total_tokens: usize,
+}
+
+/// One event of a streamed answer. The last one before `[DONE]` (before the usage chunk, where asked for) carries
+/// `attribution`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChatChunk {
+    /// Names the answer.
+    pub id: String,
+    /// `chat.completion.chunk`.
+    pub object: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The model that answers.
+    pub model: String,
+    /// Changes when the weights do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_fingerprint: Option<String>,
+    /// What is new.
+    pub choices: Vec<ChunkChoice>,
+    /// Tokens used: null but in the usage chunk; absent unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Cairn: what the answer drew on, with its receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+}
+
+/// What is new in one answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChunkChoice {
+    /// From 0.
+    pub index: usize,
+    /// What is new.
+    pub delta: Delta,
+    /// Log-probabilities, where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<ChoiceLogprobs>,
+    /// `stop` or `length` at the end, else null.
+    pub finish_reason: Option<String>,
+}
+
+/// What is new in a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Delta {
+    /// `assistant`, in the first chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// More text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Citations, in the last chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<Vec<Annotation>>,
+}

@@ -1,0 +1,182 @@
+//! Datanets: permissioned datasets and their datapoints.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Who may retrieve from a datanet without a grant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Its owner and whoever holds a grant; for all others it does not exist.
+    #[default]
+    Private,
+    /// Everyone with a credential.
+    Public,
+}
+
+/// A request to create a datanet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDatanet {
+    /// 1 to 64 of a-z, 0-9, `_`, `-`, beginning with a letter or digit.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub title: String,
+    /// What it holds.
+    #[serde(default)]
+    pub description: String,
+    /// Licence of datapoints that name none, such as `GFDL-1.3`.
+    #[serde(default)]
+    pub licence: String,
+    /// Who may retrieve without a grant.
+    #[serde(default)]
+    pub visibility: Visibility,
+}
+
+/// A datanet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Datanet {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// What it holds.
+    pub description: String,
+    /// Licence of datapoints that name none.
+    pub licence: String,
+    /// Who may retrieve without a grant.
+    pub visibility: Visibility,
+    /// Who created it.
+    pub owner: String,
+    /// When (RFC 3339, UTC).
+    pub created_at: String,
+    /// Its present state.
+    pub snapshot: Snapshot,
+}
+
+/// The state of a datanet that proofs refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Number of datapoints.
+    pub size: u64,
+    /// RFC 6962 root hash over their commitments, in order (hex).
+    pub root: String,
+    /// The LanceDB table version it is bound to.
+    pub lance_version: u64,
+}
+
+/// Datanets the caller may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatanetList {
+    /// `list`.
+    pub object: String,
+    /// The datanets.
+    pub data: Vec<Datanet>,
+}
+
+/// One datapoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Datapoint {
+    /// The datanet it belongs to.
+    pub datanet: String,
+    /// Its id there.
+    pub id: String,
+    /// Its place there, from 0.
+    pub seq: u64,
+    /// Its text.
+    pub text: String,
+    /// Who contributed it.
+    pub contributor: String,
+    /// When (a date or RFC 3339).
+    pub contributed_at: String,
+    /// Where it came from.
+    pub source: Option<String>,
+    /// Its licence.
+    pub licence: String,
+    /// Free metadata.
+    #[schema(value_type = Object)]
+    pub metadata: serde_json::Value,
+    /// SHA-256 of the text (hex).
+    pub content_hash: String,
+    /// Leaf hash of its commitment (hex).
+    pub leaf: String,
+}
+
+/// A page of datapoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatapointPage {
+    /// `list`.
+    pub object: String,
+    /// The datapoints, in order.
+    pub data: Vec<Datapoint>,
+    /// Pass as `after` for the next page; null at the end.
+    pub next: Option<u64>,
+}
+
+/// Which page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// Datapoints from this place on; default 0.
+    pub after: Option<u64>,
+    /// How many, 1 to 200; default 50.
+    pub limit: Option<usize>,
+}
+
+/// The format of a file to ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IngestFormat {
+    /// One JSON object a line: id, text, contributor, contributed_at, source, licence, metadata.
+    Jsonl,
+    /// A header row; the column `text` is required, unknown columns become metadata.
+    Csv,
+    /// Markdown, cut into passages along its headings.
+    Markdown,
+    /// Plain text, cut into passages along its paragraphs.
+    Text,
+    /// A dictd dictionary: the `.index` file and the `.dict` or `.dict.dz` file.
+    Dictd,
+}
+
+/// How to read the uploaded file, and what to assume where it is silent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct IngestQuery {
+    /// The file's format.
+    #[param(inline)]
+    pub format: IngestFormat,
+    /// Contributor of datapoints that name none.
+    pub contributor: Option<String>,
+    /// Date of datapoints that name none (`2024-05-01` or RFC 3339); default: now.
+    pub contributed_at: Option<String>,
+    /// Source of datapoints that name none.
+    pub source: Option<String>,
+    /// Licence of datapoints that name none; default: the datanet's.
+    pub licence: Option<String>,
+}
+
+/// Who may retrieve from a datanet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Grant {
+    /// The datanet.
+    pub datanet: String,
+    /// Who: the subject of a key or of a JWT.
+    pub subject: String,
+    /// Who granted it.
+    pub granted_by: String,
+    /// When (RFC 3339, UTC).
+    pub granted_at: String,
+}
+
+/// Grants on a datanet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantList {
+    /// `list`.
+    pub object: String,
+    /// The grants.
+    pub data: Vec<Grant>,
+}

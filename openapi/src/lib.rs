@@ -1,0 +1,16 @@
+//! The wire contract: what travels over HTTP, as serde and utoipa types and nothing else.
+//!
+//! OpenAI's field names are unchanged; what Cairn adds is named in each type's documentation. `openapi.json` beside this
+//! crate is generated from these types by `cairn openapi` and compared in CI.
+
+pub mod attribution;
+pub mod chat;
+pub mod completions;
+pub mod datanets;
+pub mod embeddings;
+pub mod error;
+pub mod jobs;
+pub mod keys;
+pub mod log;
+pub mod models;
+pub mod retrieval;

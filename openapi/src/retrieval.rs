@@ -1,0 +1,112 @@
+//! Retrieval: how passages are chosen, and what was considered.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How passages are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrievalMode {
+    /// Vector and full text, fused by reciprocal rank.
+    #[default]
+    Hybrid,
+    /// Embedding similarity alone.
+    Vector,
+    /// Full text (BM25) alone.
+    FullText,
+}
+
+/// How passages are chosen for an answer. Every field has a default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrievalOptions {
+    /// Passages that enter the prompt (1 to 20); default from the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 20)]
+    pub top_k: Option<usize>,
+    /// Candidates asked of each source before fusion (1 to 50).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 50)]
+    pub candidates: Option<usize>,
+    /// How passages are found.
+    #[serde(default)]
+    pub mode: RetrievalMode,
+    /// What to search for; default: the last user message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+/// A search of datanets without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// What to search for.
+    pub query: String,
+    /// Which datanets; default: every one the caller may read.
+    #[serde(default)]
+    pub datanets: Vec<String>,
+    /// How many results (1 to 50); default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 50)]
+    pub top_k: Option<usize>,
+    /// How they are found.
+    #[serde(default)]
+    pub mode: RetrievalMode,
+}
+
+/// Results, best first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SearchResponse {
+    /// Always `list`.
+    pub object: String,
+    /// What was searched for.
+    pub query: String,
+    /// The results.
+    pub data: Vec<Candidate>,
+}
+
+/// A datapoint that was considered, with why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Candidate {
+    /// The datanet it belongs to.
+    pub datanet: String,
+    /// Its id there.
+    pub id: String,
+    /// Its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Who contributed it.
+    pub contributor: String,
+    /// When it was contributed (a date or RFC 3339).
+    pub contributed_at: String,
+    /// Where it came from.
+    pub source: Option<String>,
+    /// Its licence.
+    pub licence: String,
+    /// Free metadata.
+    #[schema(value_type = Object)]
+    pub metadata: serde_json::Value,
+    /// Leaf hash of its commitment (hex): what the proof is about.
+    pub leaf: String,
+    /// Why it was retrieved.
+    pub why: Why,
+}
+
+/// Why a datapoint was retrieved: each source's score and rank, and the fusion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// Place after fusion, from 1.
+    pub rank: usize,
+    /// Reciprocal-rank-fusion score.
+    pub fused_score: f64,
+    /// Cosine similarity of the embeddings, where the vector search found it.
+    pub vector_score: Option<f64>,
+    /// Place in the vector search, from 1.
+    pub vector_rank: Option<usize>,
+    /// BM25 score, where the full-text search found it.
+    pub text_score: Option<f64>,
+    /// Place in the full-text search, from 1.
+    pub text_rank: Option<usize>,
+    /// Words of the query found in the datapoint.
+    pub matched_terms: Vec<String>,
+}

@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binaries over a real port, with the real small model and real dictionaries.
+//!
+//! `./test` prepares what they need and runs them. One file a topic; what is prepared is in the crate's library.
+
+mod access;
+mod chat;
+mod cli;
+mod crash;
+mod jwt;
+mod models;
+mod openapi;
+mod operations;
+mod proof;
+mod retrieval;
+mod sdk;

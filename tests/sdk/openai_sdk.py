@@ -1,0 +1,161 @@
+"""The openai Python SDK against a gateway: nothing is changed but the base URL, which comes from OPENAI_BASE_URL.
+
+Run by e2e/sdk.rs. Every check is a function; the script prints their names and fails with the first that does not hold.
+"""
+
+import os
+
+import openai
+
+MODEL = os.environ["CAIRN_TEST_MODEL"]
+EMBEDDING = os.environ["CAIRN_TEST_EMBEDDING"]
+QUESTION = [{"role": "user", "content": "Name the days of the week in order."}]
+
+client = openai.OpenAI(max_retries=0, timeout=120)
+
+
+def chat():
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_completion_tokens=12, seed=1)
+    assert answer.object == "chat.completion" and answer.model == MODEL, answer
+    assert answer.choices[0].message.role == "assistant", answer
+    assert answer.choices[0].message.content, answer
+    assert answer.choices[0].finish_reason in ("stop", "length"), answer
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens, answer
+    assert answer._request_id, "the SDK finds x-request-id"
+
+
+def chat_with_parts_and_roles():
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello,"}, {"type": "text", "text": "who are you?"}]},
+        {"role": "assistant", "content": "A model."},
+        {"role": "user", "content": "Which?"},
+    ]
+    answer = client.chat.completions.create(model=MODEL, messages=messages, max_tokens=4)
+    assert answer.choices[0].message.content is not None, answer
+
+
+def chat_streams_with_usage():
+    arguments = dict(model=MODEL, messages=QUESTION, temperature=0, max_tokens=12)
+    whole = client.chat.completions.create(**arguments)
+    stream = client.chat.completions.create(**arguments, stream=True, stream_options={"include_usage": True})
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content, (text, whole)
+    assert chunks[0].choices[0].delta.role == "assistant", chunks[0]
+    assert [chunk.usage is not None for chunk in chunks].count(True) == 1 and chunks[-1].usage, chunks[-1]
+    assert chunks[-1].usage == whole.usage, (chunks[-1].usage, whole.usage)
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
+    assert reasons == [whole.choices[0].finish_reason], reasons
+
+
+def chat_stream_helper():
+    with client.chat.completions.stream(model=MODEL, messages=QUESTION, max_tokens=6) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content, final
+
+
+def chat_logprobs():
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=3, logprobs=True, top_logprobs=2)
+    content = answer.choices[0].logprobs.content
+    assert len(content) == answer.usage.completion_tokens, answer
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in content), content
+
+
+def legacy_completions():
+    prompt = "The capital of France is"
+    answer = client.completions.create(model=MODEL, prompt=prompt, temperature=0, max_tokens=4, echo=True)
+    assert answer.object == "text_completion" and answer.choices[0].text.startswith(prompt), answer
+    stream = client.completions.create(model=MODEL, prompt=prompt, temperature=0, max_tokens=4, stream=True)
+    text = "".join(chunk.choices[0].text for chunk in stream if chunk.choices)
+    assert prompt + text == answer.choices[0].text, (text, answer)
+
+
+def embeddings():
+    # Without encoding_format the SDK asks for base64 and decodes it.
+    packed = client.embeddings.create(model=EMBEDDING, input=["a tree", "a river"])
+    plain = client.embeddings.create(model=EMBEDDING, input="a tree", encoding_format="float")
+    assert [len(item.embedding) for item in packed.data] == [384, 384], packed.model
+    assert [item.index for item in packed.data] == [0, 1], packed.model
+    difference = max(abs(a - b) for a, b in zip(packed.data[0].embedding, plain.data[0].embedding))
+    assert difference < 1e-5, difference
+    assert abs(sum(value * value for value in plain.data[0].embedding) - 1) < 1e-4
+    assert packed.usage.prompt_tokens > 0, packed.usage
+
+
+def models():
+    listed = {model.id for model in client.models.list()}
+    assert {MODEL, EMBEDDING} <= listed, listed
+    model = client.models.retrieve(MODEL)
+    assert model.id == MODEL and model.object == "model" and model.created > 0 and model.owned_by, model
+
+
+def errors_are_of_the_sdks_classes():
+    def raised(expected, call):
+        try:
+            call()
+        except expected as error:
+            assert error.code and error.type, (error.code, error.type, error.body)
+            assert str(error.message), error
+            return error
+        raise AssertionError(f"{expected.__name__} was not raised")
+
+    create = client.chat.completions.create
+    missing = raised(openai.NotFoundError, lambda: create(model="gpt-4", messages=QUESTION))
+    assert missing.code == "model_not_found" and missing.param == "model", missing.body
+    bad = raised(openai.BadRequestError, lambda: create(model=MODEL, messages=QUESTION, temperature=9))
+    assert bad.param == "temperature", bad.body
+    unsupported = raised(
+        openai.BadRequestError, lambda: create(model=MODEL, messages=QUESTION, response_format={"type": "json_object"})
+    )
+    assert unsupported.code == "unsupported_parameter" and unsupported.param == "response_format", unsupported.body
+    stranger = openai.OpenAI(api_key="cairn_wrong", max_retries=0)
+    wrong = raised(openai.AuthenticationError, lambda: stranger.chat.completions.create(model=MODEL, messages=QUESTION))
+    assert wrong.code == "invalid_api_key", wrong.body
+    raised(openai.NotFoundError, lambda: create(model=MODEL, messages=QUESTION, extra_body={"datanets": ["jargon"]}))
+    raised(openai.NotFoundError, lambda: client.models.retrieve("gpt-4"))
+
+
+def attribution():
+    question = [{"role": "user", "content": "What is a B-tree?"}]
+    extra = {"datanets": ["foldoc"], "retrieval": {"top_k": 2}}
+    answer = client.chat.completions.create(model=MODEL, messages=question, max_tokens=8, temperature=0, extra_body=extra)
+    found = answer.model_extra["attribution"]
+    assert found["datapoints"][0]["metadata"]["headword"] == "B-tree", found["datapoints"]
+    assert len(found["datapoints"]) == 2, found["datapoints"]
+    assert answer.attribution["id"] == answer.id, found
+    assert isinstance(answer.choices[0].message.annotations, list), answer
+    stream = client.chat.completions.create(
+        model=MODEL, messages=question, max_tokens=8, temperature=0, stream=True, extra_body=extra
+    )
+    carried = [chunk.model_extra["attribution"] for chunk in stream if "attribution" in (chunk.model_extra or {})]
+    assert len(carried) == 1, carried
+    assert carried[0]["datapoints"][0]["id"] == found["datapoints"][0]["id"], carried
+    # What the answer drew on is proved by a file that the same client can fetch.
+    bundle = client.get(f"/attributions/{answer.id}/proof", cast_to=object)
+    assert bundle["record"]["id"] == answer.id, bundle
+
+
+def main():
+    checks = [
+        chat,
+        chat_with_parts_and_roles,
+        chat_streams_with_usage,
+        chat_stream_helper,
+        chat_logprobs,
+        legacy_completions,
+        embeddings,
+        models,
+        errors_are_of_the_sdks_classes,
+        attribution,
+    ]
+    for check in checks:
+        check()
+        print("held:", check.__name__)
+    print("all held: openai", openai.__version__)
+
+
+if __name__ == "__main__":
+    main()
