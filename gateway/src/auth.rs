@@ -7,7 +7,7 @@ use std::{future::Ready, marker::PhantomData, ops::Deref, sync::Arc, time::Durat
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
-    body::MessageBody,
+    body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::header::AUTHORIZATION,
     middleware::Next,
@@ -102,28 +102,32 @@ fn refused(message: &str) -> ApiError {
 /// Lets a request through with its [`Caller`] attached, or answers 401.
 pub(crate) async fn authenticate(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let path = request.path();
-    if PUBLIC.contains(&path) || path.starts_with("/docs/") {
-        return next.call(request).await;
+    if !(PUBLIC.contains(&path) || path.starts_with("/docs/")) {
+        match identified(&request).await {
+            Ok(caller) => {
+                tracing::debug!(subject = caller.subject, "authenticated");
+                request.extensions_mut().insert(caller);
+            }
+            Err(error) => return Ok(request.error_response(error)),
+        }
     }
-    let credential = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+async fn identified(request: &ServiceRequest) -> Result<Arc<Caller>, ApiError> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let credential = header
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, credential)| credential.trim().to_owned());
     let Some(credential) = credential else {
-        return Err(refused("no credential was sent; add the header Authorization: Bearer <API key or JWT>").into());
+        return Err(refused("no credential was sent; add the header Authorization: Bearer <API key or JWT>"));
     };
-    let state = request.app_data::<Data<AppState>>().map(|state| state.auth.clone());
-    let Some(auth) = state else { return Err(ApiError::internal("no application state").into()) };
-    let caller = auth.caller(&credential).await?;
-    tracing::debug!(subject = caller.subject, "authenticated");
-    request.extensions_mut().insert(caller);
-    next.call(request).await
+    let auth = request.app_data::<Data<AppState>>().map(|state| state.auth.clone());
+    auth.ok_or_else(|| ApiError::internal("no application state"))?.caller(&credential).await
 }
 
 /// What a handler needs of its caller.

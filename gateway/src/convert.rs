@@ -134,7 +134,9 @@ pub(crate) fn index_error(error: IndexError) -> ApiError {
     let message = error.to_string();
     match error {
         IndexError::UnknownDatanet(name) => ApiError::no_datanet(name.as_str()),
-        IndexError::InvalidDatanetName { .. } | IndexError::InvalidDatapointId { .. } | IndexError::EmptyQuery => ApiError::new(Code::InvalidRequest, message),
+        IndexError::InvalidDatanetName { .. } | IndexError::InvalidDatapointId { .. } | IndexError::EmptyQuery => {
+            ApiError::new(Code::InvalidRequest, message)
+        }
         IndexError::AlreadyExists(_) => ApiError::new(Code::AlreadyExists, message),
         IndexError::Busy => ApiError::new(Code::Overloaded, message),
         other => ApiError::internal(anyhow::Error::from(other)),

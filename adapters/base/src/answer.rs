@@ -1,13 +1,13 @@
-//! One answer under way: tokens in, events out.
+//! One answer under way: its turn in the engine, tokens in, events out.
 
 use std::sync::Arc;
 
-use cairn_adapters::{Event, FinishReason, GenerateError};
-use mistralrs::Response;
-use tokio::sync::mpsc;
+use cairn_adapters::{Event, FinishReason, GenerateError, Sampling};
+use mistralrs::{NormalRequest, Request, RequestMessage, Response, SamplingParams};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    choose::Chosen,
+    choose::{Chooser, Chosen},
     engine::{Engine, engine_error},
     text::{StopBuffer, token_logprobs},
 };
@@ -19,42 +19,83 @@ pub(crate) enum Part {
     Tokens(usize),
 }
 
-/// A sequence in the engine. Dropping it cancels the sequence.
+/// One of the `n` answers to a prompt.
 pub(crate) struct Answer {
     pub(crate) engine: Arc<Engine>,
     pub(crate) index: usize,
-    pub(crate) stop: Vec<String>,
+    pub(crate) prompt: Arc<[u32]>,
+    /// The prompt is a conversation: the text of the answer begins anew, where that of a continuation goes on.
+    pub(crate) chat: bool,
+    pub(crate) sampling: Sampling,
     /// Most tokens that it may have.
     pub(crate) limit: usize,
-    /// Tokens that the text goes on from.
-    pub(crate) before: Vec<u32>,
-    pub(crate) chosen: mpsc::UnboundedReceiver<Chosen>,
-    /// Read for errors only; the tokens come from the chooser.
-    pub(crate) responses: mpsc::Receiver<Response>,
 }
 
 impl Answer {
-    /// Sends the events of the answer until it ends or nobody listens.
-    pub(crate) async fn follow(mut self, sender: mpsc::Sender<Result<Part, GenerateError>>) {
-        let ended = self.send_events(&sender).await;
+    /// Waits for its turn, then sends events until the answer ends or nobody listens.
+    pub(crate) async fn follow(self, sender: mpsc::Sender<Result<Part, GenerateError>>) {
+        let turn = tokio::select! {
+            () = sender.closed() => return,
+            turn = self.engine.turn() => turn,
+        };
+        let ended = match self.start().await {
+            Ok(mut sequence) => {
+                let ended = self.send_events(&mut sequence, &sender).await;
+                sequence.end().await;
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        drop(turn);
         if let Err(error) = ended {
             let _ = sender.send(Err(error)).await;
         }
     }
 
-    async fn send_events(&mut self, sender: &mpsc::Sender<Result<Part, GenerateError>>) -> Result<(), GenerateError> {
-        let engine = self.engine.clone();
+    async fn start(&self) -> Result<Sequence, GenerateError> {
+        let (chosen_sender, chosen) = mpsc::unbounded_channel();
+        let (alive, gone) = oneshot::channel();
+        let chooser = Chooser::new(self.sampling.clone(), self.index, chosen_sender, alive);
+        // The engine waits while a receiver is full: leave it room for a whole answer.
+        let (response, responses) = mpsc::channel(self.limit + 8);
+        let request = Request::Normal(Box::new(NormalRequest {
+            messages: RequestMessage::CompletionTokens(self.prompt.to_vec()),
+            sampling_params: SamplingParams { max_len: Some(self.limit), ..SamplingParams::deterministic() },
+            response,
+            return_logprobs: false,
+            is_streaming: true,
+            id: self.engine.next_id(),
+            constraint: mistralrs::Constraint::None,
+            suffix: None,
+            tools: None,
+            tool_choice: None,
+            logits_processors: Some(vec![Arc::new(chooser)]),
+            return_raw_logits: false,
+            web_search_options: None,
+            model_id: None,
+            truncate_sequence: false,
+        }));
+        self.engine.send(request).await?;
+        Ok(Sequence { chosen, responses, gone })
+    }
+
+    async fn send_events(
+        &self,
+        sequence: &mut Sequence,
+        sender: &mpsc::Sender<Result<Part, GenerateError>>,
+    ) -> Result<(), GenerateError> {
+        let (engine, index) = (&self.engine, self.index);
         let mut decoder = engine.tokenizer().decode_stream(true);
-        for token in &self.before {
+        let before = if self.chat { 0 } else { CONTEXT_OF_TEXT.min(self.prompt.len()) };
+        for token in &self.prompt[self.prompt.len() - before..] {
             decoder.step(*token).map_err(engine_error)?;
         }
-        let index = self.index;
-        let mut buffer = StopBuffer::new(std::mem::take(&mut self.stop));
+        let mut buffer = StopBuffer::new(self.sampling.stop.clone());
         let mut count = 0;
         let reason = loop {
             let token = tokio::select! {
                 () = sender.closed() => return Ok(()),
-                token = self.next() => token?,
+                token = sequence.next() => token?,
             };
             count += 1;
             if engine.ends(token.token) {
@@ -82,7 +123,21 @@ impl Answer {
         }
         Ok(())
     }
+}
 
+/// Tokens of the prompt that the first text of a continuation depends on: enough for any character.
+const CONTEXT_OF_TEXT: usize = 6;
+
+/// What connects an answer to its sequence in the engine.
+struct Sequence {
+    chosen: mpsc::UnboundedReceiver<Chosen>,
+    /// Read for errors only; the tokens come from the chooser.
+    responses: mpsc::Receiver<Response>,
+    /// Closed when the engine has let go of the sequence.
+    gone: oneshot::Receiver<()>,
+}
+
+impl Sequence {
     async fn next(&mut self) -> Result<Chosen, GenerateError> {
         loop {
             tokio::select! {
@@ -95,6 +150,12 @@ impl Answer {
                 },
             }
         }
+    }
+
+    /// Cancels what is left of it, and waits until the engine has noticed.
+    async fn end(self) {
+        drop((self.chosen, self.responses));
+        let _ = self.gone.await;
     }
 }
 

@@ -11,7 +11,7 @@ use mistralrs::{CustomLogitsProcessor, Tensor};
 use mistralrs_candle::Error;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 /// A token that was chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Chooser {
     sampling: Sampling,
     chosen: UnboundedSender<Chosen>,
+    /// Dropped with the sequence, which tells that the engine has let go of it.
+    _alive: oneshot::Sender<()>,
     /// Guards the generator and the counts; the engine calls once a token.
     state: Mutex<State>,
 }
@@ -39,12 +41,17 @@ struct State {
 
 impl Chooser {
     /// Answer `index` of a request has its own stream of random numbers.
-    pub(crate) fn new(sampling: Sampling, index: usize, chosen: UnboundedSender<Chosen>) -> Self {
+    pub(crate) fn new(
+        sampling: Sampling,
+        index: usize,
+        chosen: UnboundedSender<Chosen>,
+        alive: oneshot::Sender<()>,
+    ) -> Self {
         let seed = sampling.seed.unwrap_or_else(rand::random);
         // A large odd step keeps the choices of neighbouring seeds apart.
         let seed = seed.wrapping_add((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let state = Mutex::new(State { random: StdRng::seed_from_u64(seed), counts: HashMap::new() });
-        Self { sampling, chosen, state }
+        Self { sampling, chosen, _alive: alive, state }
     }
 
     fn choose(&self, logits: &[f32]) -> Chosen {
@@ -88,7 +95,9 @@ impl CustomLogitsProcessor for Chooser {
     fn apply(&self, logits: &Tensor, _context: &[u32]) -> mistralrs::Result<Tensor> {
         let values: Vec<f32> = logits.to_vec1()?;
         if values.is_empty() || values.iter().any(|logit| logit.is_nan()) {
-            return Err(Error::Msg("the model computed logits that are not numbers; its weights may be damaged".into()));
+            return Err(Error::Msg(
+                "the model computed logits that are not numbers; its weights may be damaged".into(),
+            ));
         }
         let chosen = self.choose(&values);
         let mut only = vec![f32::NEG_INFINITY; values.len()];
@@ -109,7 +118,8 @@ fn truncated(logits: &[f32], sampling: &Sampling) -> Vec<(u32, f64)> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // The most probable token has weight 1.
     let weight = |logit: &f32| (f64::from(logit - highest) / sampling.temperature).exp();
-    let mut weights: Vec<(u32, f64)> = logits.iter().map(weight).zip(0..).map(|(weight, token)| (token, weight)).collect();
+    let mut weights: Vec<(u32, f64)> =
+        logits.iter().map(weight).zip(0..).map(|(weight, token)| (token, weight)).collect();
     let by_weight = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if let Some(k) = sampling.top_k.map(|k| k.max(1)).filter(|k| *k < weights.len()) {
         weights.select_nth_unstable_by(k - 1, by_weight);
@@ -170,7 +180,7 @@ mod tests {
 
     fn tokens(sampling: &Sampling, index: usize) -> Vec<u32> {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let chooser = Chooser::new(sampling.clone(), index, sender);
+        let chooser = Chooser::new(sampling.clone(), index, sender, oneshot::channel().0);
         let logits: Vec<f32> = (0..50).map(|token| (token as f32 * 0.37).sin()).collect();
         for _ in 0..40 {
             let chosen = chooser.choose(&logits);
@@ -204,7 +214,7 @@ mod tests {
     fn draws_follow_the_distribution() {
         let sampling = Sampling { seed: Some(1), ..Sampling::default() };
         let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
-        let chooser = Chooser::new(sampling, 0, sender);
+        let chooser = Chooser::new(sampling, 0, sender, oneshot::channel().0);
         let first = (0..20_000).filter(|_| chooser.choose(&[1.0_f32.ln(), 3.0_f32.ln()]).token == 1).count();
         assert!((14_700..15_300).contains(&first), "{first} of 20,000, expected three in four");
     }
@@ -213,7 +223,7 @@ mod tests {
     fn penalties_count_what_was_generated() {
         let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
         let sampling = Sampling { temperature: 0.0, presence_penalty: 1.5, ..Sampling::default() };
-        let chooser = Chooser::new(sampling, 0, sender);
+        let chooser = Chooser::new(sampling, 0, sender, oneshot::channel().0);
         assert_eq!([0, 1].map(|_| chooser.choose(&[2.0, 1.0]).token), [0, 1]);
     }
 

@@ -16,19 +16,18 @@ use cairn_adapters::{
     ChatMessage, Completion, Event, EventStream, GenerateError, Input, Role, Sampling, Usage, WeightsHash,
 };
 use futures::StreamExt;
-use mistralrs::{
-    IsqType, NormalRequest, Request, RequestMessage, SamplingParams, TextMessageRole, TextMessages,
-    llguidance::toktrie::TokTrie,
-};
+use mistralrs::{IsqType, Request, TextMessageRole, TextMessages, llguidance::toktrie::TokTrie};
 use tokenizers::Tokenizer;
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     answer::{Answer, Part},
     budget::Reservation,
-    choose::Chooser,
-    load::{LoadError, Loaded, load},
+    load::{LoadError, Loaded, load, sequences_at_once},
     manifest::Manifest,
 };
 
@@ -47,6 +46,7 @@ pub(crate) struct Engine {
     weights: WeightsHash,
     runtime: Handle,
     requests: AtomicUsize,
+    turns: Arc<Semaphore>,
     /// Taken when dropped, and given back when the memory is free.
     reservation: Option<Reservation>,
 }
@@ -65,11 +65,13 @@ impl Engine {
             weights: manifest.serving_hash.clone(),
             runtime: runtime.clone(),
             requests: AtomicUsize::new(1),
+            turns: Arc::new(Semaphore::new(sequences_at_once())),
             reservation: Some(reservation),
         });
         // mistral.rs only warns when its own trial run fails, and would fail with every request.
         let sampling = Sampling { temperature: 0.0, max_tokens: Some(1), ..Sampling::default() };
-        let trial = async { Completion::collect(engine.clone().generate(Prompt::Tokens(vec![0]), sampling, ()).await?).await };
+        let trial =
+            async { Completion::collect(engine.clone().generate(Prompt::Tokens(vec![0]), sampling, ()).await?).await };
         runtime.block_on(trial).map_err(LoadError::Probe)?;
         Ok(engine)
     }
@@ -86,6 +88,21 @@ impl Engine {
     /// Whether an answer ends with this token.
     pub(crate) fn ends(&self, token: u32) -> bool {
         self.loaded.ends.contains(&token)
+    }
+
+    /// A number that no request to this engine had.
+    pub(crate) fn next_id(&self) -> usize {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits until another sequence may be in the engine; first come, first served.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.turns.clone().acquire_owned().await.ok()
+    }
+
+    pub(crate) async fn send(&self, request: Request) -> Result<(), GenerateError> {
+        let engine = self.loaded.model.inner().get_sender(None).map_err(engine_error)?;
+        engine.send(request).await.map_err(|_| engine_error("its thread has ended"))
     }
 
     /// Starts generating. The stream holds the engine and `held` until it ends or is dropped.
@@ -109,11 +126,15 @@ impl Engine {
         }
         let room = context - tokens.len();
         let limit = sampling.max_tokens.map_or(room, |most| most.min(room));
-        let prompt_tokens = tokens.len();
-        let mut answers = Vec::with_capacity(sampling.n);
-        for index in 0..sampling.n {
-            answers.push(self.clone().answer(index, &tokens, limit, &sampling, chat).await?);
-        }
+        let prompt: Arc<[u32]> = tokens.into();
+        let prompt_tokens = prompt.len();
+        let answers = (0..sampling.n).map(|index| {
+            let (sender, parts) = mpsc::channel(64);
+            let (engine, prompt, sampling) = (self.clone(), prompt.clone(), sampling.clone());
+            self.runtime.spawn(Answer { engine, index, prompt, chat, sampling, limit }.follow(sender));
+            ReceiverStream::new(parts)
+        });
+        let answers = answers.collect();
         let (sender, events) = mpsc::channel(64);
         let started = Event::Started { weights: self.weights.clone(), adapter: None };
         self.runtime.spawn(async move {
@@ -132,7 +153,8 @@ impl Engine {
                 Ok(encoding.get_ids().to_vec())
             }
             Prompt::Input(Input::Chat(_)) if !self.loaded.has_template => Err(GenerateError::Unsupported(
-                "the model has no chat template, so it cannot answer a conversation; send a text to continue instead".into(),
+                "the model has no chat template, so it cannot answer a conversation; send a text to continue instead"
+                    .into(),
             )),
             Prompt::Input(Input::Chat(messages)) => {
                 let messages = messages.into_iter().fold(TextMessages::new(), |all, ChatMessage { role, content }| {
@@ -151,47 +173,6 @@ impl Engine {
             }
         }
     }
-
-    /// One of the `n` answers: a sequence of its own in the engine.
-    async fn answer(
-        self: Arc<Self>,
-        index: usize,
-        tokens: &[u32],
-        limit: usize,
-        sampling: &Sampling,
-        chat: bool,
-    ) -> Result<ReceiverStream<Result<Part, GenerateError>>, GenerateError> {
-        let (chosen_sender, chosen) = mpsc::unbounded_channel();
-        let chooser = Chooser::new(sampling.clone(), index, chosen_sender);
-        // The engine waits while a receiver is full, and with it every other sequence: leave it room for a whole answer.
-        let (response, responses) = mpsc::channel(limit + 8);
-        let request = Request::Normal(Box::new(NormalRequest {
-            messages: RequestMessage::CompletionTokens(tokens.to_vec()),
-            sampling_params: SamplingParams { max_len: Some(limit), ..SamplingParams::deterministic() },
-            response,
-            return_logprobs: false,
-            is_streaming: true,
-            id: self.requests.fetch_add(1, Ordering::Relaxed),
-            constraint: mistralrs::Constraint::None,
-            suffix: None,
-            tools: None,
-            tool_choice: None,
-            logits_processors: Some(vec![Arc::new(chooser)]),
-            return_raw_logits: false,
-            web_search_options: None,
-            model_id: None,
-            truncate_sequence: false,
-        }));
-        let engine = self.loaded.model.inner().get_sender(None).map_err(engine_error)?;
-        engine.send(request).await.map_err(|_| engine_error("its thread has ended"))?;
-        let (sender, parts) = mpsc::channel(64);
-        // A text goes on where the prompt ends, with the space that belongs between; an answer starts anew.
-        let before = if chat { Vec::new() } else { tokens[tokens.len().saturating_sub(CONTEXT_OF_TEXT)..].to_vec() };
-        let runtime = self.runtime.clone();
-        let answer = Answer { engine: self, index, stop: sampling.stop.clone(), limit, before, chosen, responses };
-        runtime.spawn(answer.follow(sender));
-        Ok(ReceiverStream::new(parts))
-    }
 }
 
 impl Drop for Engine {
@@ -206,9 +187,6 @@ impl Drop for Engine {
         });
     }
 }
-
-/// Tokens of the prompt that the first text of a continuation depends on: enough for any character.
-const CONTEXT_OF_TEXT: usize = 6;
 
 /// Sends the events of all answers as they come. Returning drops the answers, which cancels them.
 async fn merge(

@@ -18,8 +18,17 @@ use tokio::runtime::Handle;
 
 use crate::manifest::{Format, Manifest, ManifestError, hash_directory};
 
-/// Sequences that one engine runs at once; more wait in its queue.
-const MAX_SEQUENCES: usize = 32;
+/// Sequences that one engine runs at once; more wait for their turn.
+///
+/// On the CPU one: when mistral.rs 0.8.1 decodes several there, each gets the attention of the last one, whoever asked for
+/// it (`flash_attn_cpu_single_q` has room for one row). Two sequences share a step whenever they are equally long.
+pub(crate) fn sequences_at_once() -> usize {
+    if on_cpu() { 1 } else { 32 }
+}
+
+fn on_cpu() -> bool {
+    !cfg!(any(feature = "cuda", feature = "metal"))
+}
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +100,7 @@ pub(crate) fn load(
 }
 
 fn scheduler() -> SchedulerConfig {
-    let most = std::num::NonZeroUsize::new(MAX_SEQUENCES).unwrap_or(std::num::NonZeroUsize::MIN);
+    let most = std::num::NonZeroUsize::new(sequences_at_once()).unwrap_or(std::num::NonZeroUsize::MIN);
     SchedulerConfig::DefaultScheduler { method: DefaultSchedulerMethod::Fixed(most) }
 }
 
@@ -114,7 +123,7 @@ fn pipeline(
             (NormalLoaderBuilder::new(config, None, None, Some(place), false, None).build(None)?, quantize)
         }
     };
-    let cpu = !cfg!(any(feature = "cuda", feature = "metal"));
+    let cpu = on_cpu();
     // Auto lands on F16 on a CPU, which emulates it, and BF16 matmul is missing there.
     let dtype = if cpu { ModelDType::F32 } else { ModelDType::Auto };
     let device = best_device(cpu)?;

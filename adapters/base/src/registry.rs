@@ -303,7 +303,9 @@ impl Slot {
             State::Unloaded => Status::Unloaded,
             State::Loading { .. } => Status::Loading,
             State::Loaded { .. } => Status::Loaded,
-            State::Failed { error: GenerateError::Load { reason, .. }, .. } => Status::Failed { reason: reason.clone() },
+            State::Failed { error: GenerateError::Load { reason, .. }, .. } => {
+                Status::Failed { reason: reason.clone() }
+            }
             State::Failed { error, .. } => Status::Failed { reason: error.to_string() },
         };
         Listed { manifest: self.manifest.clone(), status, last_used: self.last_used }

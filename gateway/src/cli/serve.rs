@@ -50,9 +50,7 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
                     .wrap(from_fn(http::response_headers))
                     .wrap(TracingLogger::default())
                     .app_data(app_state.clone())
-                    .app_data(
-                        web::JsonConfig::default().limit(body_limit).error_handler(error::json_error),
-                    )
+                    .app_data(web::JsonConfig::default().limit(body_limit).error_handler(error::json_error))
                     .app_data(web::PayloadConfig::new(body_limit))
                     .app_data(web::QueryConfig::default().error_handler(error::query_error))
             })

@@ -112,12 +112,7 @@ pub(crate) async fn response_headers(
     let started = std::time::Instant::now();
     let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
     let route = request.match_pattern().unwrap_or_else(|| "unmatched".into());
-    // An error becomes a response here, so that it gets the headers and is counted too.
-    let http = request.request().clone();
-    let mut response = match next.call(request).await {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => ServiceResponse::new(http, error.error_response()),
-    };
+    let mut response = next.call(request).await?;
     let elapsed = started.elapsed();
     if !matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") {
         tracing::info!(route, status = response.status().as_u16(), ms = elapsed.as_millis() as u64, "answered");

@@ -45,7 +45,9 @@ pub(super) fn write(
     }
     if !beside("tokenizer_config.json") {
         let mut tokens = Map::new();
-        for (field, key) in [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id")] {
+        for (field, key) in
+            [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("unk_token", "unknown_token_id")]
+        {
             if let Some(token) = token(content, &format!("tokenizer.ggml.{key}")) {
                 tokens.insert(field.into(), json!(token));
             }
