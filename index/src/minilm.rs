@@ -102,7 +102,7 @@ impl MiniLm {
         rows.sort_by_key(|row| row.ids.len());
         let mut batches: Vec<Batch> = Vec::new();
         for row in rows {
-            let fits = |batch: &&mut Batch| (batch.rows.len() + 1) * row.ids.len() <= BATCH_TOKENS;
+            let fits = |batch: &&mut Batch| (batch.rows.len() + 1) * row.ids.len() <= batch_tokens();
             match batches.last_mut().filter(fits) {
                 Some(batch) => batch.rows.push(row),
                 None => batches.push(Batch { rows: vec![row] }),
@@ -154,5 +154,8 @@ struct Row {
 const MAX_TOKENS: usize = 256;
 /// Padded tokens of a batch: large enough for matrix products to run at full speed, small enough for the cache.
 const BATCH_TOKENS: usize = 2048;
+fn batch_tokens() -> usize {
+    std::env::var("BT").ok().and_then(|v| v.parse().ok()).unwrap_or(BATCH_TOKENS)
+}
 /// Id of `[PAD]`; what it is does not matter, for it is masked.
 const PAD: u32 = 0;

@@ -120,7 +120,7 @@ async fn one_gateway_a_data_directory() {
 #[tokio::test]
 async fn configuration_is_checked() {
     let gateway = Setup::new().prepare();
-    let file = gateway.scratch().join("cairn.toml");
+    let file = gateway.scratch().join("settings.toml");
     let path = file.to_string_lossy();
     for (text, named) in [
         ("[server]\nlistn = \"127.0.0.1:1\"\n", "listn"),
@@ -128,7 +128,7 @@ async fn configuration_is_checked() {
         ("[retrieval]\ntop_k = 21\n", "retrieval.top_k"),
         ("[server]\nworkers = 0\n", "server.workers"),
         ("[models]\nwhen_loading = \"panic\"\n", "when_loading"),
-        ("not toml", "cairn.toml"),
+        ("not toml", "settings.toml"),
     ] {
         std::fs::write(&file, text).expect("a file can be written");
         for command in [&["config", "check"][..], &["serve"]] {

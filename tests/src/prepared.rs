@@ -13,8 +13,8 @@ use crate::{
 
 /// A data directory with the datanets `foldoc` and `jargon`, not served by anyone. Copy it.
 ///
-/// They are parts of the dictionaries, since embedding takes a while: about a thousand entries of FOLDOC, all those on
-/// trees among them, and a tenth as many of the Jargon File. `CAIRN_TEST_ALL_ENTRIES=1` takes all.
+/// They are parts of the dictionaries, since embedding takes a while: about four hundred entries of FOLDOC, all those on
+/// trees among them, and some of the Jargon File. `CAIRN_TEST_ALL_ENTRIES=1` takes all.
 pub async fn data() -> &'static Path {
     static DATA: OnceCell<(Gateway, PathBuf)> = OnceCell::const_new();
     let made = DATA.get_or_init(|| async {
@@ -22,7 +22,7 @@ pub async fn data() -> &'static Path {
         let all = std::env::var_os("CAIRN_TEST_ALL_ENTRIES").is_some();
         let admin = gateway.admin();
         for (name, entries, licence, contributor) in
-            [("foldoc", 1000, "GFDL", "Denis Howe"), ("jargon", 100, "public domain", "Eric S. Raymond")]
+            [("foldoc", 400, "GFDL", "Denis Howe"), ("jargon", 60, "public domain", "Eric S. Raymond")]
         {
             let files = dictionary(name, gateway.scratch(), if all { usize::MAX } else { entries }, tree_entries);
             admin.post("/v1/datanets", json!({"name": name, "licence": licence})).await.ok();

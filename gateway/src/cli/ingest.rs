@@ -90,8 +90,14 @@ pub(crate) async fn run(global: &Global, command: Ingest) -> anyhow::Result<Exit
         );
     }
     match job.state {
-        JobState::Failed => bail!("{}", job.error.unwrap_or_default()),
-        JobState::Cancelled => bail!("the job was cancelled"),
+        JobState::Failed => {
+            eprintln!("error: {}", job.error.unwrap_or_default());
+            Ok(ExitCode::from(1))
+        }
+        JobState::Cancelled => {
+            eprintln!("error: the job was cancelled; nothing was added");
+            Ok(ExitCode::from(1))
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -16,7 +16,7 @@ use cairn_openapi::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{parse, sse};
+use super::{Body, sse};
 use crate::{
     auth::{Allowed, Applications},
     error::ApiError,
@@ -42,9 +42,10 @@ use crate::{
 pub(crate) async fn chat_completions(
     caller: Allowed<Applications>,
     state: Data<AppState>,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let (request, raw) = parse::<ChatRequest>(&body)?;
+    let request = body.parse::<ChatRequest>()?;
+    let raw = body.0;
     let stream = request.stream;
     let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
     let question = question(request, raw)?;

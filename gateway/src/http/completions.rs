@@ -15,7 +15,7 @@ use cairn_openapi::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{parse, sse};
+use super::{Body, sse};
 use crate::{
     auth::{Allowed, Applications},
     error::ApiError,
@@ -38,9 +38,10 @@ use crate::{
 pub(crate) async fn completions(
     caller: Allowed<Applications>,
     state: Data<AppState>,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let (request, raw) = parse::<CompletionRequest>(&body)?;
+    let request = body.parse::<CompletionRequest>()?;
+    let raw = body.0;
     sampling::refuse_unsupported(&request.other)?;
     let prompt = match request.prompt {
         OneOrMany::One(prompt) => prompt,

@@ -1,13 +1,17 @@
 //! The HTTP surface: one endpoint group a file. Handlers extract, call and convert; nothing more.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    FromRequest, HttpRequest, HttpResponse,
     body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
+use futures::future::LocalBoxFuture;
 use tracing_actix_web::RequestId;
 use utoipa::{
     Modify, OpenApi,
@@ -139,11 +143,33 @@ pub(crate) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiE
     Err(ApiError::new(Code::NotFound, format!("{} {} is not an endpoint; see /docs", request.method(), request.path())))
 }
 
-/// JSON of a body that was taken as bytes, because its exact text is what a record commits to.
-fn parse<T: serde::de::DeserializeOwned>(body: &web::Bytes) -> Result<(T, String), ApiError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not UTF-8: {error}")))?;
-    let request = serde_json::from_str(text)
-        .map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not a valid request: {error}")))?;
-    Ok((request, text.to_owned()))
+/// A body whose exact text is kept, because that is what a record commits to.
+struct Body(String);
+
+impl FromRequest for Body {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(|error| match error.as_response_error().status_code() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    ApiError::new(Code::RequestTooLarge, "the body is larger than server.body_limit_kib allows")
+                }
+                _ => ApiError::new(Code::InvalidRequest, format!("the body cannot be read: {error}")),
+            })?;
+            let text = String::from_utf8(bytes.to_vec());
+            let text =
+                text.map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not UTF-8: {error}")))?;
+            Ok(Self(text))
+        })
+    }
+}
+
+impl Body {
+    fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_str(&self.0)
+            .map_err(|error| ApiError::new(Code::InvalidRequest, format!("the body is not a valid request: {error}")))
+    }
 }

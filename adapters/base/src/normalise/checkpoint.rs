@@ -9,16 +9,15 @@ use std::{
 use mistralrs_candle::{Device, Result as CandleResult, Tensor, safetensors::MmapedSafetensors};
 use serde_json::{Map, Value, json};
 
-use super::{NormaliseError, Served, config, link, most, write_json};
+use super::{NormaliseError, Served, config, link, most, pickle_alone, write_json};
 use crate::manifest::{Format, Kind};
 
 pub(super) fn normalise(original: &Path, serving: &Path, names: &[String]) -> Result<Served, NormaliseError> {
     let shards: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    if let Some(name) = pickle_alone(names) {
+        return Err(NormaliseError::Pickle { name: name.clone() });
+    }
     if shards.is_empty() {
-        let pickle = [".bin", ".pt", ".pth", ".ckpt"];
-        if let Some(name) = names.iter().find(|name| pickle.iter().any(|end| name.ends_with(end))) {
-            return Err(NormaliseError::Pickle { name: name.clone() });
-        }
         return Err(NormaliseError::Missing { path: original.join("*.safetensors") });
     }
     for needed in ["config.json", "tokenizer.json"] {

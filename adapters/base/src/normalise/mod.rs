@@ -176,7 +176,16 @@ impl NormaliseError {
     }
 }
 
-fn file_names(directory: &Path) -> Result<Vec<String>, NormaliseError> {
+/// The pickled weights among files that have no others.
+pub(crate) fn pickle_alone(names: &[String]) -> Option<&String> {
+    let ends = |name: &str, all: &[&str]| all.iter().any(|end| name.ends_with(end));
+    if names.iter().any(|name| ends(name, &[".safetensors", ".gguf"])) {
+        return None;
+    }
+    names.iter().find(|name| ends(name, &[".bin", ".pt", ".pth", ".ckpt", ".pkl"]))
+}
+
+pub(crate) fn file_names(directory: &Path) -> Result<Vec<String>, NormaliseError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(|error| NormaliseError::io(directory, error))? {
         let entry = entry.map_err(|error| NormaliseError::io(directory, error))?;

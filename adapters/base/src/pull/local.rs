@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{PullError, wanted};
-use crate::normalise::link;
+use crate::normalise::{NormaliseError, file_names, link, pickle_alone};
 
 /// Links (or copies) the files of a model.
 pub(super) fn fetch(path: &Path, original: &Path) -> Result<(), PullError> {
@@ -15,14 +15,17 @@ pub(super) fn fetch(path: &Path, original: &Path) -> Result<(), PullError> {
         Ok::<_, PullError>(link(from, &to)?)
     };
     if path.is_file() {
+        if path.extension().is_none_or(|extension| extension != "gguf") {
+            return Err(PullError::Source(path.to_string_lossy().into_owned()));
+        }
         return put(path);
     }
-    for entry in fs::read_dir(path).map_err(|error| PullError::io(path, error))? {
-        let entry = entry.map_err(|error| PullError::io(path, error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_file() && (wanted(&name) || name.ends_with(".gguf")) {
-            put(&entry.path())?;
-        }
+    let names = file_names(path)?;
+    if let Some(name) = pickle_alone(&names) {
+        return Err(NormaliseError::Pickle { name: name.clone() }.into());
+    }
+    for name in names.iter().filter(|name| wanted(name) || name.ends_with(".gguf")) {
+        put(&path.join(name))?;
     }
     Ok(())
 }

@@ -83,8 +83,7 @@ async fn biases_and_penalties_move_the_choice() {
     let forced = tokens(Sampling { logit_bias: [(300, 100.0)].into(), ..greedy(4) }).await;
     assert!(forced.iter().all(|token| *token == forced[0]));
     // 2 a time outweighs what the token has in advance after a few times.
-    let penalised =
-        tokens(Sampling { logit_bias: [(300, 30.0)].into(), frequency_penalty: 2.0, ..greedy(24) }).await;
+    let penalised = tokens(Sampling { logit_bias: [(300, 30.0)].into(), frequency_penalty: 2.0, ..greedy(24) }).await;
     assert_eq!(penalised[0], forced[0]);
     assert!(penalised.iter().any(|token| *token != forced[0]), "the penalty never told");
     // Log-probabilities are the model's own, whatever moves the choice.
@@ -99,11 +98,9 @@ async fn the_narrowest_sampling_is_greedy() {
     let (_dir, models, model) = serving("qwen2").await;
     let expected = complete(&models, &model, prompt(), greedy(16)).await.unwrap().choices;
     let hot = || Sampling { temperature: 1.5, seed: Some(3), ..greedy(16) };
-    for narrow in [
-        Sampling { top_k: Some(1), ..hot() },
-        Sampling { top_p: 0.0, ..hot() },
-        Sampling { min_p: Some(1.0), ..hot() },
-    ] {
+    for narrow in
+        [Sampling { top_k: Some(1), ..hot() }, Sampling { top_p: 0.0, ..hot() }, Sampling { min_p: Some(1.0), ..hot() }]
+    {
         assert_eq!(complete(&models, &model, prompt(), narrow).await.unwrap().choices, expected);
     }
     assert_ne!(complete(&models, &model, prompt(), hot()).await.unwrap().choices, expected);

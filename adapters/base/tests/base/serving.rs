@@ -128,7 +128,10 @@ async fn models_that_fail_leave_the_others_serving() {
     let serving = |model: &str| dir.path().join(model).join("serving");
     replace(&serving("changed").join("model.safetensors"), b"not what was pulled");
     let config_json = std::fs::read_to_string(serving("alien").join("config.json")).unwrap();
-    replace(&serving("alien").join("config.json"), config_json.replace("LlamaForCausalLM", "AlienForCausalLM").as_bytes());
+    replace(
+        &serving("alien").join("config.json"),
+        config_json.replace("LlamaForCausalLM", "AlienForCausalLM").as_bytes(),
+    );
     rehash(&dir.path().join("alien"));
     // The last quarter of the weights is not a number.
     let mut weights = std::fs::read(serving("nan").join("model.safetensors")).unwrap();
@@ -141,7 +144,9 @@ async fn models_that_fail_leave_the_others_serving() {
     let good = name("good");
     let expected = complete(&models, &good, prompt(), greedy(30)).await.unwrap();
     let under_way = models.generate_from(&good, prompt(), greedy(30)).await.unwrap();
-    for (model, reason) in [("changed", "not those that were pulled"), ("alien", "AlienForCausalLM"), ("nan", "not numbers")] {
+    for (model, reason) in
+        [("changed", "not those that were pulled"), ("alien", "AlienForCausalLM"), ("nan", "not numbers")]
+    {
         let error = models.load(&name(model)).await.unwrap_err();
         assert!(matches!(&error, GenerateError::Load { .. }) && error.to_string().contains(reason), "{model}: {error}");
         let status = models.get(&name(model)).unwrap().status;
