@@ -138,8 +138,12 @@ impl Engine {
         let (sender, events) = mpsc::channel(64);
         let started = Event::Started { weights: self.weights.clone(), adapter: None };
         self.runtime.spawn(async move {
-            let _held = held;
-            merge(started, prompt_tokens, answers, sender).await;
+            let merged = merge(started, prompt_tokens, answers, &sender).await;
+            // Whoever has read the last event may begin another request.
+            drop(held);
+            if let Some(usage) = merged {
+                let _ = sender.send(Ok(Event::Done(usage))).await;
+            }
         });
         Ok(ReceiverStream::new(events).boxed())
     }
@@ -188,38 +192,32 @@ impl Drop for Engine {
     }
 }
 
-/// Sends the events of all answers as they come. Returning drops the answers, which cancels them.
+/// Sends the events of all answers as they come, all but the last, which it returns. Returning drops the answers, which
+/// cancels them.
 async fn merge(
     started: Event,
     prompt_tokens: usize,
     answers: Vec<ReceiverStream<Result<Part, GenerateError>>>,
-    sender: mpsc::Sender<Result<Event, GenerateError>>,
-) {
-    if sender.send(Ok(started)).await.is_err() {
-        return;
-    }
+    sender: &mpsc::Sender<Result<Event, GenerateError>>,
+) -> Option<Usage> {
+    sender.send(Ok(started)).await.ok()?;
     let mut completion_tokens = 0;
     let mut parts = futures::stream::select_all(answers);
     loop {
         let part = tokio::select! {
-            () = sender.closed() => return,
+            () = sender.closed() => return None,
             part = parts.next() => part,
         };
-        let event = match part {
-            None => break,
-            Some(Ok(Part::Tokens(tokens))) => {
-                completion_tokens += tokens;
-                continue;
+        match part {
+            None => return Some(Usage { prompt_tokens, completion_tokens }),
+            Some(Ok(Part::Tokens(tokens))) => completion_tokens += tokens,
+            Some(Ok(Part::Event(event))) => sender.send(Ok(event)).await.ok()?,
+            Some(Err(error)) => {
+                let _ = sender.send(Err(error)).await;
+                return None;
             }
-            Some(Ok(Part::Event(event))) => Ok(event),
-            Some(Err(error)) => Err(error),
-        };
-        let failed = event.is_err();
-        if sender.send(event).await.is_err() || failed {
-            return;
         }
     }
-    let _ = sender.send(Ok(Event::Done(Usage { prompt_tokens, completion_tokens }))).await;
 }
 
 pub(crate) fn engine_error(error: impl std::fmt::Display) -> GenerateError {

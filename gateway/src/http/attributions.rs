@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The record of an answer: what it drew on, as it was returned.
-#[utoipa::path(tag = "attribution", responses((status = 200, body = AttributionRecord), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "retrieve_attribution", tag = "attribution", responses((status = 200, body = AttributionRecord), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/attributions/{id}")]
 pub(crate) async fn retrieve(
     caller: Allowed<Anyone>,
@@ -27,7 +27,7 @@ pub(crate) async fn retrieve(
 }
 
 /// The proof of an answer: one file that `cairn verify` checks offline, against `cairn.pub` alone.
-#[utoipa::path(tag = "attribution", responses((status = 200, content_type = "application/json", body = Object), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "attribution_proof", tag = "attribution", responses((status = 200, content_type = "application/json", body = Object), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/attributions/{id}/proof")]
 pub(crate) async fn proof(
     caller: Allowed<Anyone>,

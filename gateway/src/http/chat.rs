@@ -29,7 +29,7 @@ use crate::{
 ///
 /// OpenAI's endpoint, with two fields added to the request (`datanets`, `retrieval`) and one to the answer
 /// (`attribution`; when streaming, in the last chunk before `[DONE]` or the usage chunk).
-#[utoipa::path(
+#[utoipa::path(operation_id = "chat_completions", 
     tag = "inference",
     request_body = ChatRequest,
     responses(

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Continues a text as it is, without a chat template.
-#[utoipa::path(
+#[utoipa::path(operation_id = "completions", 
     tag = "inference",
     request_body = CompletionRequest,
     responses(

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Creates a datanet, owned by the caller.
-#[utoipa::path(tag = "datanets", responses((status = 201, body = Datanet), (status = 400, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "create_datanet", tag = "datanets", responses((status = 201, body = Datanet), (status = 400, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
 #[post("/v1/datanets")]
 pub(crate) async fn create(
     caller: Allowed<Stewards>,
@@ -48,7 +48,7 @@ pub(crate) async fn create(
 }
 
 /// Datanets that the caller may use.
-#[utoipa::path(tag = "datanets", responses((status = 200, body = DatanetList)))]
+#[utoipa::path(operation_id = "list_datanets", tag = "datanets", responses((status = 200, body = DatanetList)))]
 #[get("/v1/datanets")]
 pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<DatanetList>, ApiError> {
     let visible = state.store.datanets(caller.bounds()).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Resu
 }
 
 /// One datanet.
-#[utoipa::path(tag = "datanets", responses((status = 200, body = Datanet), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "retrieve_datanet", tag = "datanets", responses((status = 200, body = Datanet), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}")]
 pub(crate) async fn retrieve(
     caller: Allowed<Anyone>,
@@ -70,7 +70,7 @@ pub(crate) async fn retrieve(
 
 /// Deletes a datanet with its datapoints and grants. Records of answers that drew on it stay, and proofs that were
 /// fetched stay valid; new ones can no longer be made.
-#[utoipa::path(tag = "datanets", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "delete_datanet", tag = "datanets", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 #[delete("/v1/datanets/{name}")]
 pub(crate) async fn delete(
     caller: Allowed<Stewards>,
@@ -84,7 +84,7 @@ pub(crate) async fn delete(
 }
 
 /// Browses datapoints in the order of their contribution.
-#[utoipa::path(tag = "datanets", params(("name" = String, Path,), PageQuery), responses((status = 200, body = DatapointPage), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "list_datapoints", tag = "datanets", params(("name" = String, Path,), PageQuery), responses((status = 200, body = DatapointPage), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}/datapoints")]
 pub(crate) async fn datapoints(
     caller: Allowed<Applications>,
@@ -107,7 +107,7 @@ pub(crate) async fn datapoints(
 }
 
 /// One datapoint: where every citation leads.
-#[utoipa::path(
+#[utoipa::path(operation_id = "retrieve_datapoint", 
     tag = "datanets",
     params(("name" = String, Path,), ("id" = String, Path,)),
     responses((status = 200, body = Datapoint), (status = 404, body = ErrorEnvelope))
@@ -127,7 +127,7 @@ pub(crate) async fn datapoint(
 }
 
 /// Who may retrieve from a datanet.
-#[utoipa::path(tag = "datanets", responses((status = 200, body = GrantList), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "list_grants", tag = "datanets", responses((status = 200, body = GrantList), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}/grants")]
 pub(crate) async fn grants(
     caller: Allowed<Stewards>,
@@ -139,7 +139,7 @@ pub(crate) async fn grants(
 }
 
 /// Lets a subject retrieve from a datanet.
-#[utoipa::path(
+#[utoipa::path(operation_id = "grant_datanet", 
     tag = "datanets",
     params(("name" = String, Path,), ("subject" = String, Path,)),
     responses((status = 200, body = Grant), (status = 404, body = ErrorEnvelope))
@@ -157,7 +157,7 @@ pub(crate) async fn grant(
 }
 
 /// Takes a grant back; from the next request on, the datanet does not exist for that subject.
-#[utoipa::path(
+#[utoipa::path(operation_id = "revoke_grant", 
     tag = "datanets",
     params(("name" = String, Path,), ("subject" = String, Path,)),
     responses((status = 204), (status = 404, body = ErrorEnvelope))

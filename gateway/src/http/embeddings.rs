@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Embeds texts with the gateway's embedding model; vectors have length 1.
-#[utoipa::path(tag = "inference", responses((status = 200, body = EmbeddingResponse), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "embeddings", tag = "inference", responses((status = 200, body = EmbeddingResponse), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 #[post("/v1/embeddings")]
 pub(crate) async fn embeddings(
     _caller: Allowed<Applications>,

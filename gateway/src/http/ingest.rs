@@ -33,7 +33,7 @@ struct Upload {
 }
 
 /// Adds datapoints from a file. Everything is checked first; then all of it becomes visible at once, or nothing.
-#[utoipa::path(
+#[utoipa::path(operation_id = "ingest", 
     tag = "datanets",
     params(("name" = String, Path,), IngestQuery),
     request_body(content = Upload, content_type = "multipart/form-data"),

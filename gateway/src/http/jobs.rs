@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// Jobs of the caller (an administrator's: everyone's), newest first.
-#[utoipa::path(tag = "jobs", responses((status = 200, body = JobList)))]
+#[utoipa::path(operation_id = "list_jobs", tag = "jobs", responses((status = 200, body = JobList)))]
 #[get("/v1/jobs")]
 pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<JobList>, ApiError> {
     Ok(Json(JobList { object: "list".into(), data: state.store.jobs(caller.bounds()).await? }))
 }
 
 /// Where a job stands.
-#[utoipa::path(tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "retrieve_job", tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/jobs/{id}")]
 pub(crate) async fn retrieve(
     caller: Allowed<Anyone>,
@@ -37,7 +37,7 @@ pub(crate) async fn retrieve(
 }
 
 /// Follows a job: an event with the whole job whenever it moves, until it has ended.
-#[utoipa::path(tag = "jobs", responses((status = 200, content_type = "text/event-stream", body = Job), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "job_events", tag = "jobs", responses((status = 200, content_type = "text/event-stream", body = Job), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/jobs/{id}/events")]
 pub(crate) async fn events(
     caller: Allowed<Anyone>,
@@ -66,7 +66,7 @@ pub(crate) async fn events(
 }
 
 /// Cancels a job that has not ended; what it has staged is removed, what it has committed stays.
-#[utoipa::path(tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "cancel_job", tag = "jobs", responses((status = 200, body = Job), (status = 404, body = ErrorEnvelope)))]
 #[delete("/v1/jobs/{id}")]
 pub(crate) async fn cancel(
     caller: Allowed<Anyone>,

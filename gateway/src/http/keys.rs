@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Makes an API key. Its secret is in the answer and nowhere else.
-#[utoipa::path(tag = "keys", responses((status = 201, body = CreatedKey), (status = 400, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "create_key", tag = "keys", responses((status = 201, body = CreatedKey), (status = 400, body = ErrorEnvelope)))]
 #[post("/v1/keys")]
 pub(crate) async fn create(
     _caller: Allowed<Administrators>,
@@ -31,14 +31,14 @@ pub(crate) async fn create(
 }
 
 /// Lists API keys, without their secrets.
-#[utoipa::path(tag = "keys", responses((status = 200, body = KeyList)))]
+#[utoipa::path(operation_id = "list_keys", tag = "keys", responses((status = 200, body = KeyList)))]
 #[get("/v1/keys")]
 pub(crate) async fn list(_caller: Allowed<Administrators>, state: Data<AppState>) -> Result<Json<KeyList>, ApiError> {
     Ok(Json(KeyList { object: "list".into(), data: state.store.keys().await? }))
 }
 
 /// Revokes an API key at once.
-#[utoipa::path(tag = "keys", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "revoke_key", tag = "keys", responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 #[delete("/v1/keys/{id}")]
 pub(crate) async fn revoke(
     _caller: Allowed<Administrators>,
@@ -53,7 +53,7 @@ pub(crate) async fn revoke(
 }
 
 /// Who the caller is and what it may use.
-#[utoipa::path(tag = "keys", responses((status = 200, body = Me)))]
+#[utoipa::path(operation_id = "me", tag = "keys", responses((status = 200, body = Me)))]
 #[get("/v1/me")]
 pub(crate) async fn me(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<Me>, ApiError> {
     let datanets = state.store.datanets(caller.bounds()).await?;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The latest checkpoint: a C2SP signed note.
-#[utoipa::path(tag = "log", responses((status = 200, content_type = "text/plain", body = String)))]
+#[utoipa::path(operation_id = "log_checkpoint", tag = "log", responses((status = 200, content_type = "text/plain", body = String)))]
 #[get("/v1/log/checkpoint")]
 pub(crate) async fn checkpoint(_caller: Allowed<Anyone>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let text = state.ledger.read(|log| log.checkpoint().to_string()).await.map_err(ApiError::internal)?;
@@ -21,7 +21,7 @@ pub(crate) async fn checkpoint(_caller: Allowed<Anyone>, state: Data<AppState>) 
 }
 
 /// A tile (`0/x001/067`) or an entry bundle (`entries/000.p/12`) of the log.
-#[utoipa::path(
+#[utoipa::path(operation_id = "log_tile", 
     tag = "log",
     params(("path" = String, Path, description = "level and number, as in C2SP tlog-tiles")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 404, body = ErrorEnvelope))
@@ -42,7 +42,7 @@ pub(crate) async fn tile(
 }
 
 /// The log's name and public key, as `cairn.pub` holds them.
-#[utoipa::path(tag = "log", responses((status = 200, body = LogKey)))]
+#[utoipa::path(operation_id = "log_key", tag = "log", responses((status = 200, body = LogKey)))]
 #[get("/v1/log/key")]
 pub(crate) async fn key(_caller: Allowed<Anyone>, state: Data<AppState>) -> Json<LogKey> {
     Json(LogKey { origin: state.ledger.origin().to_string(), key: state.ledger.key().to_string() })

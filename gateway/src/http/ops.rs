@@ -9,14 +9,14 @@ use crate::{
 };
 
 /// The process is alive.
-#[utoipa::path(tag = "operations", security(()), responses((status = 200, description = "alive")))]
+#[utoipa::path(operation_id = "healthz", tag = "operations", security(()), responses((status = 200, description = "alive")))]
 #[get("/healthz")]
 pub(crate) async fn healthz() -> &'static str {
     "ok"
 }
 
 /// The gateway can answer: the database answers and the log is open.
-#[utoipa::path(tag = "operations", security(()), responses((status = 200, description = "ready"), (status = 503, description = "not ready")))]
+#[utoipa::path(operation_id = "readyz", tag = "operations", security(()), responses((status = 200, description = "ready"), (status = 503, description = "not ready")))]
 #[get("/readyz")]
 pub(crate) async fn readyz(state: Data<AppState>) -> HttpResponse {
     match state.store.ping().await {
@@ -29,7 +29,7 @@ pub(crate) async fn readyz(state: Data<AppState>) -> HttpResponse {
 }
 
 /// Metrics in Prometheus' text format.
-#[utoipa::path(tag = "operations", responses((status = 200, description = "metrics", content_type = "text/plain", body = String)))]
+#[utoipa::path(operation_id = "metrics", tag = "operations", responses((status = 200, description = "metrics", content_type = "text/plain", body = String)))]
 #[get("/metrics")]
 pub(crate) async fn metrics(_caller: Allowed<Auditors>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))

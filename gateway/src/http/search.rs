@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Searches datanets and says why each datapoint was found.
-#[utoipa::path(tag = "datanets", responses((status = 200, body = SearchResponse), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "search", tag = "datanets", responses((status = 200, body = SearchResponse), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 #[post("/v1/search")]
 pub(crate) async fn search(
     caller: Allowed<Applications>,

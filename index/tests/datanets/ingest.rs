@@ -49,7 +49,7 @@ async fn rows_are_added_once_and_a_new_process_finds_the_same_tree() {
     check_all_proofs(&index, "facts").await;
 
     let reopened = open(dir.path(), &embedder).await;
-    assert_eq!(reopened.list(), [second.snapshot.clone()]);
+    assert_eq!(reopened.list(), std::slice::from_ref(&second.snapshot));
     check_all_proofs(&reopened, "facts").await;
 
     let page = reopened.page(&name, 1, 5).await.unwrap();

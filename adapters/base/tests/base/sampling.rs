@@ -117,7 +117,7 @@ async fn events_come_in_order() {
     assert!(matches!(events.last(), Some(Event::Done(usage)) if usage.completion_tokens == 12));
     for index in 0..2 {
         let of_choice = |event: &&Event| matches!(event, Event::Delta { index: it, .. } | Event::Finished { index: it, .. } if *it == index);
-        let last = events.iter().filter(of_choice).next_back();
+        let last = events.iter().rfind(of_choice);
         assert!(matches!(last, Some(Event::Finished { .. })));
     }
 }
