@@ -50,7 +50,10 @@ def chat_streams_with_usage():
 
 
 def chat_stream_helper():
-    with client.chat.completions.stream(model=MODEL, messages=QUESTION, max_tokens=6) as stream:
+    # The helper raises when an answer is cut off by its length, so this one ends by a stop string.
+    with client.chat.completions.stream(
+        model=MODEL, messages=QUESTION, max_tokens=200, temperature=0, stop=["y"]
+    ) as stream:
         for _ in stream:
             pass
         final = stream.get_final_completion()
