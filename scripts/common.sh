@@ -29,7 +29,7 @@ install_system_packages() {
 
 # The whole workspace at once, always: cargo then settles on one set of features, and nothing is built twice.
 build_cairn() {
-  step "building (the first time takes half an hour on two cores, afterwards seconds)"
+  step "building (the first time takes most of an hour on two cores, afterwards seconds)"
   cargo build --workspace --bins
 }
 
