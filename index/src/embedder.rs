@@ -75,9 +75,7 @@ impl Embedder {
     pub async fn embed_bulk(&self, texts: Vec<String>) -> Result<Embeddings, IndexError> {
         let count = texts.len();
         let Batches { batches, tokens } = self.on_bulk_thread(move |model| model.batches(&texts)).await?;
-        // The longest first: the short ones fill the end, when threads run out of work.
-        let batches = batches.into_iter().rev();
-        let computed = batches.map(|batch| self.on_bulk_thread(move |model| model.embed_batch(batch)));
+        let computed = batches.into_iter().map(|batch| self.on_bulk_thread(move |model| model.embed_batch(batch)));
         let mut vectors = vec![Vec::new(); count];
         for (place, vector) in try_join_all(computed).await?.into_iter().flatten() {
             vectors[place] = vector;

@@ -6,20 +6,24 @@
 //! The tokenizer.json of all-MiniLM-L6-v2 asks for truncation to 128 tokens and padding of every text to 128; its own
 //! sentence_bert_config.json says 256. Both settings of the tokenizer are therefore replaced.
 
+mod bert;
+mod kernels;
+
 use std::path::Path;
 
 use cairn_proof::Hash;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
+use candle_transformers::models::bert::Config;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use self::bert::Bert;
 use crate::IndexError;
 
 /// An embedding model, loaded.
 pub struct MiniLm {
-    model: BertModel,
+    model: Bert,
     /// Neither pads nor truncates.
     tokenizer: Tokenizer,
     dimensions: usize,
@@ -50,7 +54,7 @@ impl MiniLm {
         let weights = read("model.safetensors")?;
         let weights_hash = Hash::new(Sha256::digest(&weights).into());
         let loaded = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)
-            .and_then(|weights| BertModel::load(weights, &config));
+            .and_then(|weights| Bert::load(weights, &config));
         let model = loaded.map_err(|error| failed("model.safetensors", error.to_string()))?;
         Ok(Self { model, tokenizer, dimensions: config.hidden_size, weights_hash })
     }
@@ -83,7 +87,7 @@ impl MiniLm {
         Ok(Embeddings { vectors, tokens })
     }
 
-    /// Tokenises texts and groups those of similar length, so that little is padded. Any thread may embed any batch.
+    /// Tokenises texts and groups them into batches of about the same work. Any thread may embed any batch.
     pub(crate) fn batches(&self, texts: &[String]) -> Result<Batches, IndexError> {
         let encodings = texts.iter().map(|text| self.tokenizer.encode_fast(text.as_str(), true));
         let mut tokens = 0;
@@ -99,13 +103,16 @@ impl MiniLm {
             }
             rows.push(Row { place, ids });
         }
-        rows.sort_by_key(|row| row.ids.len());
         let mut batches: Vec<Batch> = Vec::new();
+        let mut filled = BATCH_TOKENS;
         for row in rows {
-            let fits = |batch: &&mut Batch| (batch.rows.len() + 1) * row.ids.len() <= batch_tokens();
-            match batches.last_mut().filter(fits) {
-                Some(batch) => batch.rows.push(row),
-                None => batches.push(Batch { rows: vec![row] }),
+            if filled + row.ids.len() > BATCH_TOKENS || batches.is_empty() {
+                batches.push(Batch { rows: Vec::new() });
+                filled = 0;
+            }
+            filled += row.ids.len();
+            if let Some(batch) = batches.last_mut() {
+                batch.rows.push(row);
             }
         }
         Ok(Batches { batches, tokens })
@@ -113,23 +120,24 @@ impl MiniLm {
 
     /// v = m / |m|, m = mean of the last layer over the text's tokens.
     pub(crate) fn embed_batch(&self, batch: Batch) -> Result<Vec<(usize, Vec<f32>)>, IndexError> {
-        let (rows, longest) = (batch.rows.len(), batch.rows.last().map_or(0, |row| row.ids.len()));
-        let mut ids = Vec::with_capacity(rows * longest);
-        let mut mask = Vec::with_capacity(rows * longest);
-        for row in &batch.rows {
-            ids.extend_from_slice(&row.ids);
-            ids.resize(ids.len() + longest - row.ids.len(), PAD);
-            mask.resize(mask.len() + row.ids.len(), 1f32);
-            mask.resize(mask.len() + longest - row.ids.len(), 0f32);
+        let lengths: Vec<usize> = batch.rows.iter().map(|row| row.ids.len()).collect();
+        let ids = batch.rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
+        let hidden = self.model.forward(ids, &lengths)?.flatten_all()?.to_vec1::<f32>()?; // tokens x dimensions
+        let mut rest = hidden.as_slice();
+        let mut vectors = Vec::with_capacity(lengths.len());
+        for (row, length) in batch.rows.iter().zip(lengths) {
+            let (text, after) = rest.split_at(length * self.dimensions);
+            rest = after;
+            // The sum is as good as the mean: its length is divided out.
+            let mut vector = vec![0f32; self.dimensions];
+            for token in text.chunks_exact(self.dimensions) {
+                vector.iter_mut().zip(token).for_each(|(sum, x)| *sum += x);
+            }
+            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vector.iter_mut().for_each(|x| *x /= norm);
+            vectors.push((row.place, vector));
         }
-        let ids = Tensor::from_vec(ids, (rows, longest), &Device::Cpu)?; // [rows, longest]
-        let mask = Tensor::from_vec(mask, (rows, longest), &Device::Cpu)?; // [rows, longest], 1 at tokens
-        let hidden = self.model.forward(&ids, &ids.zeros_like()?, Some(&mask))?; // [rows, longest, dimensions]
-        // sum over tokens = mask [rows, 1, longest] x hidden; dividing by their number is undone by the normalisation
-        let sums = mask.unsqueeze(1)?.matmul(&hidden)?.squeeze(1)?; // [rows, dimensions]
-        let norms = sums.sqr()?.sum_keepdim(1)?.sqrt()?; // [rows, 1]
-        let vectors = sums.broadcast_div(&norms)?.to_vec2::<f32>()?;
-        Ok(batch.rows.iter().map(|row| row.place).zip(vectors).collect())
+        Ok(vectors)
     }
 }
 
@@ -139,7 +147,7 @@ pub(crate) struct Batches {
     pub(crate) tokens: u64,
 }
 
-/// Texts of similar length, the longest last.
+/// Texts that are embedded together.
 pub(crate) struct Batch {
     rows: Vec<Row>,
 }
@@ -152,10 +160,5 @@ struct Row {
 
 /// The length all-MiniLM-L6-v2 was trained for, in tokens.
 const MAX_TOKENS: usize = 256;
-/// Padded tokens of a batch: large enough for matrix products to run at full speed, small enough for the cache.
-const BATCH_TOKENS: usize = 2048;
-fn batch_tokens() -> usize {
-    std::env::var("BT").ok().and_then(|v| v.parse().ok()).unwrap_or(BATCH_TOKENS)
-}
-/// Id of `[PAD]`; what it is does not matter, for it is masked.
-const PAD: u32 = 0;
+/// Tokens of a batch: enough rows for matrix products at full speed, few enough to stay in the cache.
+const BATCH_TOKENS: usize = 1024;

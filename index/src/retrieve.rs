@@ -222,5 +222,6 @@ fn key(datapoint: &Datapoint) -> (DatanetName, u64) {
 
 /// Partitions that a vector index searches, where there is one.
 const PROBES: usize = 32;
-/// See examples/known_item.rs.
+/// Raises recall@1 of "What is X?" by full text from 84.5% (weight 1) to 89.5% on the Jargon File, and costs nothing where
+/// the query does not name what it looks for. Beyond 4, the latter suffers.
 const TITLE_WEIGHT: f32 = 4.0;

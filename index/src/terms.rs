@@ -1,7 +1,11 @@
 //! The words of full text: how they are cut, stemmed and compared, by the index and by [`Terms::matched`] alike.
 //!
-//! LanceDB's analyzer: cut at everything but letters and digits, lower case, ASCII folding, English stop words removed,
-//! English stems (Snowball). The settings were chosen by known-item retrieval (examples/known_item.rs).
+//! LanceDB's analyzer: cut at everything but letters and digits, lower case, ASCII folding, English stems (Snowball),
+//! English stop words removed. What decided, as recall@1 of the fused order over FOLDOC:
+//!
+//! - without stop words, "What is X?" finds X's entry in 88.8% of 500 questions, with them in 86.0%
+//! - stems cost 1 to 2 points where the query repeats the entry's own words, and gain 1 where it is another author's
+//!   sentence about the same thing (the Jargon File's on what FOLDOC has too), which is the case that matters
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetrievalMode {
-    /// Vector and full text, fused by reciprocal rank.
+    /// Vector and full text, fused by their weighted scores.
     #[default]
     Hybrid,
     /// Embedding similarity alone.
@@ -97,7 +97,7 @@ pub struct Candidate {
 pub struct Why {
     /// Place after fusion, from 1.
     pub rank: usize,
-    /// Reciprocal-rank-fusion score.
+    /// Weighted sum of the cosine similarity and the BM25 score (as a part of the best one).
     pub fused_score: f64,
     /// Cosine similarity of the embeddings, where the vector search found it.
     pub vector_score: Option<f64>,

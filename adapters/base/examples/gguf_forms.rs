@@ -1,7 +1,7 @@
 //! How fast mistral.rs runs the forms that a GGUF file without SIMD kernels can take, and whether they keep its answers.
 //!
-//! `cargo run --workspace --example gguf_forms -- MODEL.gguf [GOLDEN.json]`, on an idle machine. Each form is measured
-//! several times, in turns; what counts is the ratio to Q8_0 in the same run. GOLDEN.json is a list of `{prompt, greedy_text}`
+//! `gguf_forms MODEL.gguf [GOLDEN.json [FORM ...]]`, on an idle machine. Each form is measured several times, in turns; what
+//! counts is the ratio to the first form in the same run. GOLDEN.json is a list of `{prompt, greedy_text}`
 //! as in `tests/golden/smollm2`: the texts that the model gives in float32.
 
 use std::{path::Path, time::Instant};
@@ -9,15 +9,27 @@ use std::{path::Path, time::Instant};
 use anyhow::Context;
 use cairn_adapters::{ChatMessage, Completion, Event, Generation, Generator, Input, ModelName, Role, Sampling};
 use cairn_base::{
-    BaseConfig, BaseModels, Format, Manifest, WhenLoading, hash_directory,
+    BaseConfig, BaseModels, Format, Manifest, Status, WhenLoading, hash_directory,
     normalise::{GgmlDType, requantize},
     pull::{PullOptions, pull},
 };
 use futures::StreamExt;
 use serde::Deserialize;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const TOKENS: usize = 48;
+
+/// What tensors without SIMD kernels become; none = they stay. In the last form, all others become float32 too.
+const FORMS: [(&str, Option<GgmlDType>); 6] = [
+    ("Q8_0", Some(GgmlDType::Q8_0)),
+    ("original", None),
+    ("Q4_0", Some(GgmlDType::Q4_0)),
+    ("F16", Some(GgmlDType::F16)),
+    ("F32", Some(GgmlDType::F32)),
+    (ALL_F32, Some(GgmlDType::F32)),
+];
+const ALL_F32: &str = "F32-all";
+const SLOW: [GgmlDType; 3] = [GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1];
 
 #[derive(Deserialize)]
 struct Golden {
@@ -40,11 +52,12 @@ async fn main() -> anyhow::Result<()> {
         Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
         None => Vec::new(),
     };
+    let only: Vec<String> = args.collect();
     let dir = tempfile::tempdir()?;
-    let forms = [Some(GgmlDType::Q8_0), None, Some(GgmlDType::Q4_0), Some(GgmlDType::F16), Some(GgmlDType::F32)];
-    let mut speeds: Vec<(String, Speed)> = Vec::new();
-    for form in forms {
-        speeds.push((prepare(Path::new(&source), dir.path(), form).await?, Speed::default()));
+    let mut speeds: Vec<(&str, Speed)> = Vec::new();
+    for (name, form) in FORMS.into_iter().filter(|(name, _)| only.is_empty() || only.iter().any(|it| it == name)) {
+        prepare(Path::new(&source), dir.path(), name, form).await?;
+        speeds.push((name, Speed::default()));
     }
     let models = BaseModels::open(BaseConfig {
         models_dir: dir.path().to_owned(),
@@ -57,11 +70,10 @@ async fn main() -> anyhow::Result<()> {
     for (form, _) in &speeds {
         let name: ModelName = form.parse()?;
         let (before, started) = (resident(), Instant::now());
-        let bytes = models.load(&name).await?.manifest.memory_bytes;
+        models.load(&name).await?;
         println!(
-            "{form}: loaded in {:.2} s; {} MiB by estimate, {} MiB more resident",
+            "{form}: loaded in {:.2} s; {} MiB more resident",
             started.elapsed().as_secs_f64(),
-            bytes >> 20,
             (resident().saturating_sub(before)) >> 20
         );
         for row in &golden {
@@ -77,32 +89,42 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let reference = (median(&speeds[0].1.prompt), median(&speeds[0].1.decode));
-    println!("\n| form | prompt tokens/s | decode tokens/s | decode, Q8_0 = 1 |\n| --- | --- | --- | --- |");
+    println!(
+        "\n| form | prompt tokens/s | decode tokens/s | prompt, ratio | decode, ratio |\n| --- | --- | --- | --- | --- |"
+    );
     for (form, speed) in &speeds {
         let (prompt, decode) = (median(&speed.prompt), median(&speed.decode));
-        println!("| {form} | {prompt:.0} | {decode:.1} | {:.2} |", decode / reference.1);
+        let ratios = (prompt / reference.0, decode / reference.1);
+        println!("| {form} | {prompt:.0} | {decode:.1} | {:.2} | {:.2} |", ratios.0, ratios.1);
     }
-    println!("\nprompt of Q8_0: {:.0} tokens/s", reference.0);
+    for (form, _) in &speeds {
+        let before = resident();
+        models.unload(&form.parse()?)?;
+        while models.get(&form.parse()?)?.status == Status::Loaded || models.memory_used() > 0 && *form == ALL_F32 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        println!("{form}: unloaded, {} MiB less resident", before.saturating_sub(resident()) >> 20);
+    }
     Ok(())
 }
 
-/// Pulls the model in a form; none = as it is, with no regard to what normalisation would do.
-async fn prepare(source: &Path, dir: &Path, form: Option<GgmlDType>) -> anyhow::Result<String> {
-    let name = form.map_or_else(|| "original".to_owned(), |form| format!("{form:?}"));
-    let scratch = tempfile::tempdir()?;
-    let file = scratch.path().join("model.gguf");
-    requantize(source, &file, form.unwrap_or(GgmlDType::Q8_0))?;
-    let pulled = pull(&file.to_string_lossy(), Some(name.parse()?), dir, &PullOptions::default(), &|_| {}).await?;
-    if form.is_none() {
-        let directory = dir.join(&name);
-        let Format::Gguf { file } = &pulled.format else { anyhow::bail!("not a GGUF file") };
-        let serving = directory.join("serving");
-        std::fs::remove_file(serving.join(file))?;
-        std::fs::copy(source, serving.join(file))?;
-        let manifest = Manifest { serving_hash: hash_directory(&serving)?, ..pulled };
-        std::fs::write(directory.join("model.json"), serde_json::to_vec(&manifest)?)?;
+/// Pulls the model and serves it in a form; none = as it is. With no regard to what normalisation chose.
+async fn prepare(source: &Path, dir: &Path, name: &str, form: Option<GgmlDType>) -> anyhow::Result<()> {
+    let pulled = pull(&source.to_string_lossy(), Some(name.parse()?), dir, &PullOptions::default(), &|_| {}).await?;
+    let directory = dir.join(name);
+    let Format::Gguf { file } = &pulled.format else { anyhow::bail!("not a GGUF file") };
+    let serving = directory.join("serving");
+    std::fs::remove_file(serving.join(file))?;
+    match form {
+        Some(form) => {
+            requantize(source, &serving.join(file), |of| (SLOW.contains(&of) || name == ALL_F32).then_some(form))?
+        }
+        None => std::fs::copy(source, serving.join(file)).map(drop)?,
     }
-    Ok(name)
+    let manifest = Manifest { serving_hash: hash_directory(&serving)?, ..pulled };
+    std::fs::write(directory.join("model.json"), serde_json::to_vec(&manifest)?)?;
+    Ok(())
 }
 
 fn generation(model: &ModelName, input: Input, max_tokens: usize) -> Generation {

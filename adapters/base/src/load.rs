@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::Arc,
 };
 
 use mistralrs::{
@@ -50,8 +50,8 @@ pub(crate) enum LoadError {
 /// What mistral.rs made of a model's files.
 pub(crate) struct Loaded {
     pub(crate) model: Model,
-    /// Gone when the engine's thread has ended and the weights are freed.
-    pub(crate) alive: Weak<tokio::sync::Mutex<dyn Pipeline>>,
+    /// Whether the weights are still in memory. mistral.rs' thread frees them after its last step, and tells nobody.
+    pub(crate) in_memory: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) vocabulary: TokEnv,
     /// Tokens that end an answer.
@@ -80,7 +80,8 @@ pub(crate) fn load(
         let pipeline = runtime.block_on(pipeline.lock());
         (pipeline.get_metadata(), pipeline.get_chat_template())
     };
-    let alive = Arc::downgrade(&pipeline);
+    // A pipeline drops its weights before its metadata.
+    let last = Arc::downgrade(&metadata);
     // No prefix cache. On the CPU mistral.rs 0.8.1 evicts from it only what lies on another device, so it keeps the keys
     // and values of every answer for ever; and it hands the same storage to two sequences, which both append to it.
     let builder = MistralRsBuilder::new(pipeline, scheduler(), false, None)
@@ -90,7 +91,7 @@ pub(crate) fn load(
     let model = Model::new(runtime.block_on(builder.build()));
     Ok(Loaded {
         model,
-        alive,
+        in_memory: Arc::new(move || last.strong_count() > 0),
         tokenizer: Arc::new(tokenizer),
         vocabulary: metadata.tok_env().ok_or(LoadError::NoVocabulary)?,
         ends: metadata.eos_tok.clone(),

@@ -1,7 +1,7 @@
 //! Fusion: one order out of two searches, by a convex combination of their scores.
 //!
 //! ```text
-//! fused = 0.4 · cosine + 0.6 · bm25 / best bm25 of the query
+//! fused = 0.3 · cosine + 0.7 · bm25 / best bm25 of the query
 //! ```
 //!
 //! A candidate that one search did not return counts there with the least score it did return, which is the most that
@@ -11,9 +11,11 @@
 //! Why not reciprocal ranks (Cormack et al. 2009), the usual choice? They forget by how much the first beat the second.
 //! Where full text is certain (a rare word matches) and the vector search is not, or the reverse, that is what counts: on
 //! the Jargon File, ranks with equal weights fell from full text's recall@1 of 96.9% to 85.6%, and no weight brought
-//! them back, while the combination of scores beat either search (Bruch et al. 2023 find the same on larger sets). The
-//! weight was chosen there, on first sentences and on questions; anything from 0.3 to 0.5 does. Figures: docs and
-//! examples/known_item.rs, on FOLDOC, which had no part in the choice.
+//! them back, while the combination of scores beat either search (Bruch et al. 2023 find the same on larger sets).
+//!
+//! The weight was chosen on the Jargon File and on 2,700 queries over FOLDOC, not on the draw whose figures are published.
+//! On sentences taken from the entry itself any weight from 0.1 to 0.4 does, for full text is nearly always right there;
+//! on questions ("What is X?") 0.3 raised full text's recall@1 from 87.4% to 89.9%. Measure with examples/known_item.rs.
 
 use std::collections::HashMap;
 
@@ -64,7 +66,7 @@ fn unranked(datapoint: Datapoint) -> Candidate {
     }
 }
 
-const VECTOR_WEIGHT: f64 = 0.4;
+const VECTOR_WEIGHT: f64 = 0.3;
 
 #[cfg(test)]
 mod tests {
@@ -98,17 +100,17 @@ mod tests {
             fuse(vec![hit(1, 0.5), hit(2, 0.49), hit(3, 0.48)], vec![hit(3, 20.0), hit(1, 4.0), hit(2, 3.9)], 3);
         assert_eq!(order(&fused), [(3, 1), (1, 2), (2, 3)]);
         assert_eq!((fused[0].vector_rank, fused[0].text_rank), (Some(3), Some(1)));
-        assert!((fused[0].fused_score - (0.4 * 0.48 + 0.6)).abs() < 1e-12);
+        assert!((fused[0].fused_score - (VECTOR_WEIGHT * 0.48 + 1.0 - VECTOR_WEIGHT)).abs() < 1e-12);
     }
 
     #[test]
     fn what_a_full_list_cut_off_counts_with_its_last_score() {
         let fused = fuse(vec![hit(1, 0.9), hit(2, 0.8)], vec![hit(3, 10.0)], 2);
         let third = fused.iter().find(|c| c.datapoint.seq == 3).unwrap();
-        assert!((third.fused_score - (0.4 * 0.8 + 0.6)).abs() < 1e-12);
+        assert!((third.fused_score - (VECTOR_WEIGHT * 0.8 + 1.0 - VECTOR_WEIGHT)).abs() < 1e-12);
         assert_eq!((third.vector_score, third.vector_rank), (None, None));
         let first = fused.iter().find(|c| c.datapoint.seq == 1).unwrap();
-        assert!((first.fused_score - 0.4 * 0.9).abs() < 1e-12);
+        assert!((first.fused_score - VECTOR_WEIGHT * 0.9).abs() < 1e-12);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use mistralrs_candle::{Device, Result as CandleResult, Tensor, safetensors::MmapedSafetensors};
 use serde_json::{Map, Value, json};
 
-use super::{NormaliseError, Served, config, link, most, pickle_alone, write_json};
+use super::{BYTES_A_TOKEN, NormaliseError, Served, config, link, most, pickle_alone, write_json};
 use crate::manifest::{Format, Kind};
 
 pub(super) fn normalise(original: &Path, serving: &Path, names: &[String]) -> Result<Served, NormaliseError> {
@@ -34,6 +34,7 @@ pub(super) fn normalise(original: &Path, serving: &Path, names: &[String]) -> Re
     let context = fields.get("max_position_embeddings").and_then(Value::as_u64);
     let context_length =
         usize::try_from(context.ok_or_else(|| missing("max_position_embeddings"))?).unwrap_or(usize::MAX);
+    let vocabulary = fields.get("vocab_size").and_then(Value::as_u64).unwrap_or(0);
     let kind = if family.ends_with("bert") { Kind::Embedding } else { Kind::Chat };
     let mut changes = config::normalise(&mut fields);
 
@@ -65,7 +66,7 @@ pub(super) fn normalise(original: &Path, serving: &Path, names: &[String]) -> Re
         parameters,
         dtype: most(counts.into_iter()),
         // float32, which is what the CPU computes in.
-        memory_bytes: parameters * 4,
+        memory_bytes: parameters * 4 + vocabulary * BYTES_A_TOKEN,
         licence: None,
         changes,
     })

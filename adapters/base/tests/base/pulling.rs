@@ -235,5 +235,5 @@ async fn a_hubs_cache_of_symbolic_links_is_followed() {
     drop(snapshot);
     assert!(dir.path().join("a/original/model.safetensors").symlink_metadata().unwrap().is_file());
     assert_eq!(manifest.dtype, "F32");
-    assert_eq!(manifest.memory_bytes, manifest.parameters * 4);
+    assert!(manifest.memory_bytes > manifest.parameters * 4);
 }

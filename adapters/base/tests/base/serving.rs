@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_adapters::{Completion, GenerateError, ModelName, Sampling};
-use cairn_base::{BaseConfig, BaseModels, Prompt, Status, WhenLoading};
+use cairn_base::{BaseConfig, BaseModels, OpenError, Prompt, Status, WhenLoading};
 use futures::{StreamExt, future::join_all};
 
 use crate::support::{complete, config, greedy, name, prompt, pulled, serving, until};
@@ -181,6 +181,23 @@ async fn the_directory_is_looked_at_again() {
     complete(&models, &name("c"), prompt(), greedy(1)).await.unwrap();
     std::fs::remove_dir_all(dir.path().join("a")).unwrap();
     assert_eq!(names(), [name("c")]);
+}
+
+#[tokio::test]
+async fn weights_are_quantized_while_they_are_loaded_where_that_is_asked_for() {
+    let dir = pulled(&[("a", "llama")]).await;
+    let with = |quantize: &str| BaseConfig { quantize: Some(quantize.into()), ..config(dir.path()) };
+    assert!(matches!(BaseModels::open(with("Q99")), Err(OpenError::Quantization { name, .. }) if name == "Q99"));
+    let exact = BaseModels::open(config(dir.path())).unwrap();
+    let quantized = BaseModels::open(with("Q8_0")).unwrap();
+    let first = async |models: &BaseModels| {
+        let completion = complete(models, &name("a"), prompt(), greedy(1)).await.unwrap();
+        completion.choices[0].logprobs[0].chosen.clone()
+    };
+    let (exact, quantized) = (first(&exact).await, first(&quantized).await);
+    assert_eq!(exact.token, quantized.token);
+    let moved = (exact.logprob - quantized.logprob).abs();
+    assert!(moved > 0.0 && moved < 0.1, "moved by {moved}");
 }
 
 #[tokio::test]
