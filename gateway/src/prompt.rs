@@ -33,8 +33,8 @@ pub(crate) fn chat(mut messages: Vec<ChatMessage>, passages: &[Shown]) -> Vec<Ch
     }
     if let Some(last) = messages.iter_mut().rev().find(|message| message.role == Role::User) {
         last.content = format!(
-            "Passages:\n\n{}Answer the question from these passages. After each statement write the number of the passage \
-             it rests on, like [1].\n\nQuestion: {}",
+            "{}Using the passages above, answer the question in your own words and cite passages like [1].\n\n\
+             Question: {}",
             list(passages),
             last.content
         );

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::datanet::Published;
 use crate::schema::{Columns, DATAPOINT_COLUMNS, datapoints};
 use crate::terms::Terms;
-use crate::{DatanetName, Datapoint, Index, IndexError, Snapshot};
+use crate::{DatanetName, Datapoint, Index, IndexError, SaltedDatapoint, Snapshot};
 
 /// How candidates are found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +89,9 @@ impl Retrieval {
 pub struct Candidate {
     /// The datapoint.
     pub datapoint: Datapoint,
-    /// Cosine similarity of the embeddings, where the vector search found it.
+    /// Cosine similarity of the embeddings; none where only full text is searched.
     pub vector_score: Option<f64>,
-    /// Rank in the vector search.
+    /// Rank in the vector search, where it found the datapoint.
     pub vector_rank: Option<usize>,
     /// BM25 score, where the full-text search found it.
     pub text_score: Option<f64>,
@@ -122,8 +122,8 @@ impl Index {
 
         let (by_vector, by_text) =
             tokio::try_join!(self.by_vector(&query, &published), self.by_text(&query, &terms, &published))?;
-        let (by_vector, tokens) = by_vector;
-        let mut candidates = fusion::fuse(by_vector, by_text, query.candidates);
+        let (by_vector, question) = by_vector;
+        let mut candidates = fusion::fuse(by_vector, by_text, &question.vector, query.candidates);
         for candidate in &mut candidates {
             let (title, text) = (candidate.datapoint.title().unwrap_or_default(), &candidate.datapoint.text);
             candidate.matched_terms = terms.matched(&format!("{title}\n{text}"));
@@ -134,14 +134,14 @@ impl Index {
             top_k: query.top_k,
             snapshots: published.iter().map(|published| published.snapshot.clone()).collect(),
             candidates,
-            tokens,
+            tokens: question.tokens,
         })
     }
 
-    /// Cosine similarity with the query's embedding, over all datanets; and the tokens that were embedded.
-    async fn by_vector(&self, query: &Query, at: &[Arc<Published>]) -> Result<(Vec<Hit>, u64), IndexError> {
+    /// Cosine similarity with the query's embedding, over all datanets; and that embedding.
+    async fn by_vector(&self, query: &Query, at: &[Arc<Published>]) -> Result<(Vec<Hit>, Question), IndexError> {
         if query.mode == RetrievalMode::FullText {
-            return Ok((Vec::new(), 0));
+            return Ok((Vec::new(), Question::default()));
         }
         let mut embedded = self.embedder().embed(vec![query.text.clone()]).await?;
         let vector = embedded.vectors.pop().unwrap_or_default();
@@ -157,7 +157,7 @@ impl Index {
         for hit in &mut found {
             hit.score = 1.0 - hit.score;
         }
-        Ok((best(found, query.candidates), embedded.tokens))
+        Ok((best(found, query.candidates), Question { vector, tokens: embedded.tokens }))
     }
 
     /// BM25 over title and text as one field, in which a word of the title counts as [`TITLE_WEIGHT`] words.
@@ -174,10 +174,18 @@ impl Index {
     }
 }
 
+/// The query as it was embedded; empty where the vectors are not searched.
+#[derive(Default)]
+struct Question {
+    vector: Vec<f32>,
+    tokens: u64,
+}
+
 /// A datapoint found by one search.
 struct Hit {
     datapoint: Datapoint,
     score: f64,
+    vector: Vec<f32>,
 }
 
 fn text_query(terms: &Terms) -> Result<FullTextSearchQuery, IndexError> {
@@ -189,7 +197,7 @@ fn text_query(terms: &Terms) -> Result<FullTextSearchQuery, IndexError> {
 }
 
 fn columns_with(score: &str) -> Select {
-    let columns = DATAPOINT_COLUMNS.iter().copied().chain([score]);
+    let columns = DATAPOINT_COLUMNS.iter().copied().chain(["vector", score]);
     Select::Columns(columns.map(str::to_owned).collect())
 }
 
@@ -201,9 +209,15 @@ async fn hits(
     let datanet = &published.snapshot.datanet;
     let mut found = Vec::new();
     while let Some(batch) = batches.try_next().await? {
-        let scores = Columns { datanet, batch: &batch }.f32s(score)?;
-        let rows = datapoints(datanet, &batch)?.into_iter().zip(scores.values());
-        found.extend(rows.map(|(row, score)| Hit { datapoint: row.datapoint, score: f64::from(*score) }));
+        let columns = Columns { datanet, batch: &batch };
+        let (scores, vectors) = (columns.f32s(score)?, columns.vectors("vector")?);
+        let rows = datapoints(datanet, &batch)?.into_iter().zip(scores.values()).zip(vectors);
+        let hit = |((row, score), vector): ((SaltedDatapoint, &f32), &[f32])| Hit {
+            datapoint: row.datapoint,
+            score: f64::from(*score),
+            vector: vector.to_vec(),
+        };
+        found.extend(rows.map(hit));
     }
     Ok(found)
 }

@@ -175,6 +175,14 @@ impl<'a> Columns<'a> {
         column.filter(|column| column.value_length() == 32).ok_or_else(|| self.wrong_type(name))
     }
 
+    /// The vectors of a column, one a row.
+    pub(crate) fn vectors(&self, name: &str) -> Result<std::slice::ChunksExact<'a, f32>, IndexError> {
+        let column = self.column(name)?.as_fixed_size_list_opt().ok_or_else(|| self.wrong_type(name))?;
+        let values = column.values().as_primitive_opt::<Float32Type>().ok_or_else(|| self.wrong_type(name))?;
+        let length = usize::try_from(column.value_length()).unwrap_or(0).max(1);
+        Ok(values.values()[column.offset() * length..][..column.len() * length].chunks_exact(length))
+    }
+
     fn column(&self, name: &str) -> Result<&'a ArrayRef, IndexError> {
         self.batch.column_by_name(name).ok_or_else(|| self.corrupt(format!("column {name} is missing")))
     }

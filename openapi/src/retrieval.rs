@@ -99,7 +99,7 @@ pub struct Why {
     pub rank: usize,
     /// Weighted sum of the cosine similarity and the BM25 score (as a part of the best one).
     pub fused_score: f64,
-    /// Cosine similarity of the embeddings, where the vector search found it.
+    /// Cosine similarity of the embeddings; none where only full text is searched.
     pub vector_score: Option<f64>,
     /// Place in the vector search, from 1.
     pub vector_rank: Option<usize>,

@@ -57,6 +57,7 @@ pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<Exit
         let why = &result.why;
         let part = |score: Option<f64>, rank: Option<usize>| match (score, rank) {
             (Some(score), Some(rank)) => format!("{score:.3} (#{rank})"),
+            (Some(score), None) => format!("{score:.3}"),
             _ => "-".to_owned(),
         };
         println!(

@@ -4,9 +4,9 @@
 //! fused = 0.3 · cosine + 0.7 · bm25 / best bm25 of the query
 //! ```
 //!
-//! A candidate that one search did not return counts there with the least score it did return, which is the most that
-//! the candidate can have; with 0 if that search returned everything it found. If a search found nothing at all, the
-//! other decides alone.
+//! Every candidate has its cosine, whichever search found it: its vector lies beside its text. One that the full-text
+//! search did not return counts there with the least score it did return, which is the most that the candidate can
+//! have; with 0 if that search returned everything it found. If a search found nothing at all, the other decides alone.
 //!
 //! Why not reciprocal ranks (Cormack et al. 2009), the usual choice? They forget by how much the first beat the second.
 //! Where full text is certain (a rare word matches) and the vector search is not, or the reverse, that is what counts: on
@@ -22,15 +22,15 @@ use std::collections::HashMap;
 use super::{Candidate, Hit, key};
 use crate::{DatanetName, Datapoint};
 
-/// Ranks everything that either search found; `asked` is how much each was asked for. Both lists are best first.
-pub(super) fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, asked: usize) -> Vec<Candidate> {
+/// Ranks everything that either search found; `question` is the query's embedding and `asked` how much each search was
+/// asked for. Both lists are best first.
+pub(super) fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, question: &[f32], asked: usize) -> Vec<Candidate> {
     let weight = match (by_vector.is_empty(), by_text.is_empty()) {
         (true, _) => 0.0,
         (_, true) => 1.0,
         _ => VECTOR_WEIGHT,
     };
-    let floor = |hits: &[Hit]| hits.last().filter(|_| hits.len() >= asked).map_or(0.0, |hit| hit.score);
-    let (vector_floor, text_floor) = (floor(&by_vector), floor(&by_text));
+    let text_floor = by_text.last().filter(|_| by_text.len() >= asked).map_or(0.0, |hit| hit.score);
     let text_best = by_text.first().map_or(1.0, |hit| hit.score).max(f64::MIN_POSITIVE);
 
     let mut candidates: HashMap<(DatanetName, u64), Candidate> = HashMap::new();
@@ -39,18 +39,25 @@ pub(super) fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, asked: usize) -> Vec<
         (candidate.vector_score, candidate.vector_rank) = (Some(hit.score), Some(rank));
     }
     for (rank, hit) in (1..).zip(by_text) {
+        let cosine = (!question.is_empty()).then(|| cosine(question, &hit.vector));
         let candidate = candidates.entry(key(&hit.datapoint)).or_insert_with(|| unranked(hit.datapoint));
+        candidate.vector_score = candidate.vector_score.or(cosine);
         (candidate.text_score, candidate.text_rank) = (Some(hit.score), Some(rank));
     }
     let mut candidates: Vec<_> = candidates.into_iter().collect();
     for (_, candidate) in &mut candidates {
-        let cosine = candidate.vector_score.unwrap_or(vector_floor);
+        let cosine = candidate.vector_score.unwrap_or(0.0);
         let bm25 = candidate.text_score.unwrap_or(text_floor) / text_best;
         candidate.fused_score = weight * cosine + (1.0 - weight) * bm25;
     }
     // Equal scores by datanet and place, so that the same query ranks the same way again.
     candidates.sort_by(|(a, x), (b, y)| y.fused_score.total_cmp(&x.fused_score).then_with(|| a.cmp(b)));
     (1..).zip(candidates).map(|(rank, (_, candidate))| Candidate { rank, ..candidate }).collect()
+}
+
+/// Embeddings are of length 1.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 fn unranked(datapoint: Datapoint) -> Candidate {
@@ -87,7 +94,7 @@ mod tests {
             content_hash: Hash::default(),
             leaf: Hash::default(),
         };
-        Hit { datapoint, score }
+        Hit { datapoint, score, vector: vec![score as f32 / 100.0] }
     }
 
     fn order(fused: &[Candidate]) -> Vec<(u64, usize)> {
@@ -96,29 +103,35 @@ mod tests {
 
     #[test]
     fn a_clear_winner_of_one_search_beats_a_lukewarm_one_of_both() {
-        let fused =
-            fuse(vec![hit(1, 0.5), hit(2, 0.49), hit(3, 0.48)], vec![hit(3, 20.0), hit(1, 4.0), hit(2, 3.9)], 3);
+        let fused = fuse(
+            vec![hit(1, 0.5), hit(2, 0.49), hit(3, 0.48)],
+            vec![hit(3, 20.0), hit(1, 4.0), hit(2, 3.9)],
+            &[1.0],
+            3,
+        );
         assert_eq!(order(&fused), [(3, 1), (1, 2), (2, 3)]);
         assert_eq!((fused[0].vector_rank, fused[0].text_rank), (Some(3), Some(1)));
         assert!((fused[0].fused_score - (VECTOR_WEIGHT * 0.48 + 1.0 - VECTOR_WEIGHT)).abs() < 1e-12);
     }
 
     #[test]
-    fn what_a_full_list_cut_off_counts_with_its_last_score() {
-        let fused = fuse(vec![hit(1, 0.9), hit(2, 0.8)], vec![hit(3, 10.0)], 2);
+    fn every_candidate_has_its_cosine_and_a_text_score_or_the_last_of_a_full_list() {
+        let fused = fuse(vec![hit(1, 0.9), hit(2, 0.8)], vec![hit(3, 10.0), hit(4, 5.0)], &[1.0], 2);
         let third = fused.iter().find(|c| c.datapoint.seq == 3).unwrap();
-        assert!((third.fused_score - (VECTOR_WEIGHT * 0.8 + 1.0 - VECTOR_WEIGHT)).abs() < 1e-12);
-        assert_eq!((third.vector_score, third.vector_rank), (None, None));
+        assert!((third.fused_score - (VECTOR_WEIGHT * 0.1 + 1.0 - VECTOR_WEIGHT)).abs() < 1e-6);
+        assert!((third.vector_score.unwrap() - 0.1).abs() < 1e-6 && third.vector_rank.is_none());
         let first = fused.iter().find(|c| c.datapoint.seq == 1).unwrap();
-        assert!((first.fused_score - VECTOR_WEIGHT * 0.9).abs() < 1e-12);
+        assert!((first.fused_score - (VECTOR_WEIGHT * 0.9 + (1.0 - VECTOR_WEIGHT) * 0.5)).abs() < 1e-12);
+        let fused = fuse(Vec::new(), vec![hit(3, 10.0)], &[], 2);
+        assert_eq!(fused[0].vector_score, None);
     }
 
     #[test]
     fn one_search_alone_keeps_its_order_and_ties_are_stable() {
-        let fused = fuse(vec![hit(7, 0.9), hit(9, 0.5), hit(2, 0.5)], Vec::new(), 50);
+        let fused = fuse(vec![hit(7, 0.9), hit(9, 0.5), hit(2, 0.5)], Vec::new(), &[1.0], 50);
         assert_eq!(order(&fused), [(7, 1), (2, 2), (9, 3)]);
-        let fused = fuse(Vec::new(), vec![hit(7, 9.0), hit(9, 5.0)], 50);
+        let fused = fuse(Vec::new(), vec![hit(7, 9.0), hit(9, 5.0)], &[], 50);
         assert_eq!(order(&fused), [(7, 1), (9, 2)]);
-        assert!(fuse(Vec::new(), Vec::new(), 50).is_empty());
+        assert!(fuse(Vec::new(), Vec::new(), &[], 50).is_empty());
     }
 }
