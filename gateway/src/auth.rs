@@ -156,6 +156,8 @@ scopes! {
     Stewards = Admin | Steward;
     /// Add datapoints.
     Contributors = Admin | Steward | Contributor;
+    /// Upload adapters and govern those they own.
+    Trainers = Admin | Trainer;
     /// Read the log and the metrics.
     Auditors = Admin | Auditor;
     /// Models and keys.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod adapters;
 mod attribute;
 mod auth;
 mod cli;

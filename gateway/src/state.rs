@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    adapters::Adapters,
     auth::{Authenticator, JwtVerifier},
     config::Config,
     jobs::Jobs,
@@ -25,6 +26,7 @@ pub(crate) struct AppState {
     pub(crate) index: Index,
     pub(crate) ledger: Ledger,
     pub(crate) jobs: Jobs,
+    pub(crate) adapters: Adapters,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -41,6 +43,7 @@ impl AppState {
         let store = Store::open(&config.database()).await?;
         let ledger = Ledger::open(&config)?;
         crate::record::reconcile(&store, &ledger).await?;
+        let adapters = Adapters::open(&config, store.pool(), ledger.clone()).await?;
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
         let index = open_index(&config).await?;
         complete_datanets(&store, &index).await?;
@@ -49,6 +52,7 @@ impl AppState {
         let state = Arc::new(Self {
             auth: Authenticator::new(store.clone(), jwt),
             jobs: Jobs::new(store.clone()),
+            adapters,
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),
             config,

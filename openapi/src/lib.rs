@@ -3,6 +3,7 @@
 //! OpenAI's field names are unchanged; what Cairn adds is named in each type's documentation. `openapi.json` beside this
 //! crate is generated from these types by `cairn openapi` and compared in CI.
 
+pub mod adapters;
 pub mod attribution;
 pub mod chat;
 pub mod completions;

@@ -142,7 +142,7 @@ fn console_is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
-async fn part(path: &Path) -> anyhow::Result<multipart::Part> {
+pub(super) async fn part(path: &Path) -> anyhow::Result<multipart::Part> {
     let file = tokio::fs::File::open(path).await.with_context(|| format!("{} cannot be read", path.display()))?;
     let length = file.metadata().await?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 
+mod adapters;
 mod ask;
 mod client;
 mod datanets;
@@ -74,6 +75,8 @@ enum Command {
     Models(models::Models),
     /// List datanets; create, grant, revoke
     Datanets(datanets::Datanets),
+    /// Upload, publish and roll back LoRA adapters
+    Adapters(adapters::Adapters),
     /// Show configuration
     Config(ConfigCommand),
     /// Print the OpenAPI description
@@ -109,6 +112,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(&global, command).await,
         Command::Models(command) => models::run(&global, command).await,
         Command::Datanets(command) => datanets::run(&global, command).await,
+        Command::Adapters(command) => adapters::run(&global, command).await,
         Command::Config(command) => match command.show {
             ShowConfig::Example => {
                 print!("{}", crate::config::example::example());

@@ -75,7 +75,7 @@ pub(crate) async fn ingest(
 }
 
 /// Writes each file of the form to `directory`, durable before the job exists.
-async fn receive(mut upload: Multipart, directory: &FsPath, limit: usize) -> Result<Vec<String>, ApiError> {
+pub(super) async fn receive(mut upload: Multipart, directory: &FsPath, limit: usize) -> Result<Vec<String>, ApiError> {
     let mut files: Vec<String> = Vec::new();
     let mut received = 0_usize;
     while let Some(field) = upload.next().await {

@@ -21,6 +21,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::error::{ApiError, Code};
 
+mod adapters;
 mod attributions;
 mod chat;
 mod completions;
@@ -60,6 +61,15 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(datanets::grant)
         .service(datanets::revoke)
         .service(ingest::ingest)
+        .service(adapters::upload)
+        .service(adapters::list)
+        .service(adapters::retrieve)
+        .service(adapters::change)
+        .service(adapters::unpublish)
+        .service(adapters::history)
+        .service(adapters::grant)
+        .service(adapters::revoke)
+        .service(adapters::delete)
         .service(jobs::list)
         .service(jobs::retrieve)
         .service(jobs::events)

@@ -50,6 +50,11 @@ impl Store {
         Ok(Self { pool })
     }
 
+    /// The database itself, for the adapter store, which keeps its own tables in it.
+    pub(crate) fn pool(&self) -> SqlitePool {
+        self.pool.clone()
+    }
+
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;

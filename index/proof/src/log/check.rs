@@ -28,6 +28,8 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Erasures among the entries.
     pub tombstones: u64,
+    /// Changes of adapters among the entries.
+    pub adapters: u64,
     /// Entries of no kind this version knows; they are hashed like all others.
     pub other: u64,
 }
@@ -61,6 +63,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
         records: 0,
         snapshots: 0,
         tombstones: 0,
+        adapters: 0,
         other: 0,
     };
     for path in TilePath::all(signed.size()) {
@@ -73,6 +76,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
                 Ok(Entry::Record(_)) => report.records += 1,
                 Ok(Entry::Snapshot(_)) => report.snapshots += 1,
                 Ok(Entry::Tombstone(_)) => report.tombstones += 1,
+                Ok(Entry::Adapter(_)) => report.adapters += 1,
                 Err(_) => report.other += 1,
             }
         }

@@ -17,6 +17,8 @@ pub enum Entry {
     Snapshot(SnapshotEntry),
     /// A datapoint was erased.
     Tombstone(Tombstone),
+    /// An adapter, or what an alias means, changed.
+    Adapter(Box<AdapterEntry>),
 }
 
 /// A datanet reached a new version.
@@ -55,6 +57,57 @@ pub struct Tombstone {
     pub time: String,
 }
 
+/// What was done to an adapter. Members that do not apply to the action are absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterEntry {
+    /// Always `cairn/adapter/v1`.
+    #[serde(rename = "type")]
+    pub kind: AdapterKind,
+    /// Names this change for ever: an entry with the same key repeats it.
+    pub key: String,
+    /// `upload`, `publish`, `rollback`, `canary`, `unpublish`, `delete`, `visibility`, `grant` or `revoke`.
+    pub action: String,
+    /// The base model.
+    pub base: String,
+    /// The alias it was done to; none for upload and delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// The owner of the alias or generation.
+    pub owner: String,
+    /// The generation (SHA-256 of configuration and weights) that was uploaded or deleted, or that the alias means now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Hash>,
+    /// The generation the alias meant before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Hash>,
+    /// The generation that takes part of the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Hash>,
+    /// Its part, 1 to 99.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// Who may use the alias from now on: `private`, `granted` or `public`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<String>,
+    /// Who was granted or denied the alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Who did it.
+    pub actor: String,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+}
+
+/// The type string of an [`AdapterEntry`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdapterKind {
+    /// `cairn/adapter/v1`
+    #[default]
+    #[serde(rename = "cairn/adapter/v1")]
+    V1,
+}
+
 /// The type string of a [`SnapshotEntry`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapshotKind {
@@ -85,6 +138,7 @@ impl Entry {
             }
             Some("cairn/snapshot/v1") => Ok(Entry::Snapshot(from_canonical(bytes)?)),
             Some("cairn/tombstone/v1") => Ok(Entry::Tombstone(from_canonical(bytes)?)),
+            Some("cairn/adapter/v1") => Ok(Entry::Adapter(Box::new(from_canonical(bytes)?))),
             other => Err(Error::UnknownEntryType(other.map(str::to_owned))),
         }
     }
@@ -95,6 +149,7 @@ impl Entry {
             Entry::Record(record) => record.to_bytes(),
             Entry::Snapshot(snapshot) => to_canonical(snapshot),
             Entry::Tombstone(tombstone) => to_canonical(tombstone),
+            Entry::Adapter(adapter) => to_canonical(adapter.as_ref()),
         }
     }
 

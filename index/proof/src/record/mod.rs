@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 
-pub use entry::{Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
+pub use entry::{AdapterEntry, AdapterKind, Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
 
 /// Field names from which the salts of a record's commitments are derived.
 pub mod field {

@@ -1,0 +1,7 @@
+//! The decoder against reference outputs of Hugging Face transformers and PEFT, and against itself.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod golden;
+mod rows;
+mod support;

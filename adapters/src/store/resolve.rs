@@ -1,0 +1,101 @@
+//! From what a request names to weights that will not go away: [`Store::resolve`] and [`Store::load`].
+
+use sha2::{Digest, Sha256};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{Caller, Lease, Reference, Store, StoreError, access::VISIBLE, generation::generation};
+use crate::{AdapterGeneration, peft::Adapter};
+
+impl Store {
+    /// Pins the generation that `reference` means for this request. `alias` follows the alias, and its canary by
+    /// `request_key`: the same key gets the same generation as long as the alias is not changed. `alias@generation`
+    /// means one that the alias has pointed to (its owner: any of its own), canary or not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none or the caller may not see it, [`StoreError::Ambiguous`].
+    pub async fn resolve(
+        &self,
+        base: &str,
+        reference: &Reference,
+        request_key: &str,
+        caller: &Caller,
+    ) -> Result<Lease, StoreError> {
+        loop {
+            let deletions = self.inner.leases.deletions();
+            let (row, generation, canary) = self.read(base, reference, request_key, caller).await?;
+            if let Some(pin) = self.inner.leases.pin(row, deletions) {
+                let generation = AdapterGeneration(generation);
+                let (base, alias) = (base.to_owned(), reference.alias.clone());
+                return Ok(Lease { generation, base, alias, canary, _pin: pin });
+            }
+        }
+    }
+
+    /// Row, name, and whether it is the canary.
+    async fn read(
+        &self,
+        base: &str,
+        reference: &Reference,
+        request_key: &str,
+        caller: &Caller,
+    ) -> Result<(i64, String, bool), StoreError> {
+        let not_found = || StoreError::not_found(base, reference.to_string());
+        let name = reference.alias.as_str();
+        let Some(prefix) = &reference.generation else {
+            let sql = format!(
+                "SELECT a.id, c.id, c.generation, k.id, k.generation, a.canary_percent FROM adapter_aliases a
+                 JOIN adapter_generations c ON c.id = a.current LEFT JOIN adapter_generations k ON k.id = a.canary
+                 WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE}"
+            );
+            let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name);
+            let row: SqliteRow = query.fetch_optional(&self.inner.pool).await?.ok_or_else(not_found)?;
+            if let (Some(id), Some(generation), Some(percent)) = (row.get(3), row.get(4), row.get::<Option<u8>, _>(5))
+                && bucket(row.get(0), request_key) < u64::from(percent)
+            {
+                return Ok((id, generation, true));
+            }
+            return Ok((row.get(1), row.get(2), false));
+        };
+        let sql = format!(
+            "SELECT g.id, g.generation, g.id IS a.canary FROM adapter_aliases a JOIN adapter_generations g
+             ON g.generation >= ?5 AND g.generation < ?5 || 'g' AND g.base = ?3 AND g.owner = a.owner
+             WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE} AND g.state = 'ready'
+             AND (?2 OR a.owner = ?1 OR g.id IS a.canary OR EXISTS
+                  (SELECT 1 FROM adapter_history h WHERE h.alias = a.id AND h.generation = g.generation)) LIMIT 2"
+        );
+        let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name).bind(prefix);
+        match query.fetch_all(&self.inner.pool).await?.as_slice() {
+            [] => Err(not_found()),
+            [row] => Ok((row.get(0), row.get(1), row.get(2))),
+            _ => Err(StoreError::Ambiguous { prefix: prefix.clone() }),
+        }
+    }
+
+    /// Reads a pinned generation from the object store. The first time in a process its bytes are compared with its
+    /// name, so that weights altered in storage are never served.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Objects`].
+    pub async fn load(&self, lease: &Lease) -> Result<Adapter, StoreError> {
+        let files = self.inner.objects.get(&lease.generation).await?;
+        let (expected, limits) = (lease.generation.clone(), self.inner.options.limits);
+        let verify = !self.inner.verified.lock().contains(&expected);
+        let adapter = tokio::task::spawn_blocking(move || {
+            if verify && generation(&files).ok().as_ref() != Some(&expected) {
+                return Err(StoreError::Corrupt { generation: expected.0 });
+            }
+            Ok(Adapter::parse(&files.config, &files.weights, &limits)?)
+        })
+        .await??;
+        self.inner.verified.lock().insert(lease.generation.clone());
+        Ok(adapter)
+    }
+}
+
+/// A number from 0 to 99 that depends on the alias and the key alone, so that the keys in a canary of 5 % stay in it when
+/// it grows to 20 %, and differ from alias to alias.
+fn bucket(alias: i64, request_key: &str) -> u64 {
+    let hash = Sha256::new_with_prefix(alias.to_le_bytes()).chain_update(request_key).finalize();
+    let head = hash.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+    head % 100
+}

@@ -1,0 +1,142 @@
+//! LoRA adapters: immutable generations, and aliases that point to them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// What an upload is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// The base model it was trained for.
+    pub base: String,
+    /// Publish it under this alias at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Only report how it fits; store nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UploadedAdapter {
+    /// SHA-256 of its configuration and weights: its name for ever; none after a dry run.
+    pub generation: Option<String>,
+    /// False when the same adapter was there already.
+    pub created: bool,
+    /// How it fits the base, tensor by tensor.
+    #[schema(value_type = Object)]
+    pub report: serde_json::Value,
+    /// The alias that means it now, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<AdapterAlias>,
+}
+
+/// Who may use an alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterVisibility {
+    /// Its owner.
+    Private,
+    /// Its owner and those it is granted to.
+    Granted,
+    /// Everyone with a credential.
+    Public,
+}
+
+/// A name that means one generation at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterAlias {
+    /// `adapter`.
+    pub object: String,
+    /// The base model.
+    pub base: String,
+    /// Its name on that base.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// Who may use it.
+    pub visibility: AdapterVisibility,
+    /// The generation it means.
+    pub generation: String,
+    /// A second generation that takes part of the traffic.
+    pub canary: Option<Canary>,
+    /// When it last changed, RFC 3339 in UTC.
+    pub updated_at: String,
+}
+
+/// A generation on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Canary {
+    /// The generation; 12 digits suffice.
+    pub generation: String,
+    /// Its part of the traffic, 1 to 99.
+    pub percent: u8,
+}
+
+/// A page of aliases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterList {
+    /// `list`.
+    pub object: String,
+    /// The aliases, by name.
+    pub data: Vec<AdapterAlias>,
+    /// Give it as `after` for the next page; null = this was the last.
+    pub next: Option<String>,
+}
+
+/// Which aliases to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AdapterQuery {
+    /// The base model.
+    pub base: String,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// 1 to 200; default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A change of an alias. Exactly one member is given, `generation` alone creates the alias where it is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AliasChange {
+    /// Point it at this generation (12 digits suffice), and end its canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Point it at what it meant before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<bool>,
+    /// Give a part of the traffic to a second generation; 0 percent ends that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Who may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<AdapterVisibility>,
+}
+
+/// What an alias meant, latest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AliasHistory {
+    /// `list`.
+    pub object: String,
+    /// The steps.
+    pub data: Vec<AliasStep>,
+}
+
+/// A step in an alias's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AliasStep {
+    /// What it meant from then on.
+    pub generation: String,
+    /// `publish` or `rollback`.
+    pub action: String,
+    /// Who did it.
+    pub actor: String,
+    /// When.
+    pub at: String,
+}
