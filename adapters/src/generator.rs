@@ -1,10 +1,14 @@
 //! [`Generator`]: what turns a prompt into tokens. One method, streaming; a whole answer is a stream collected.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, StreamExt};
 
-use crate::{AdapterGeneration, ModelName, WeightsHash};
+use crate::{AdapterGeneration, ModelName, ResponseFormat, Tool, ToolCall, ToolChoice, WeightsHash};
 
 /// Produces text from a prompt.
 ///
@@ -29,6 +33,45 @@ pub struct Generation {
     pub input: Input,
     /// How tokens are chosen and when to stop.
     pub sampling: Sampling,
+    /// Adapters on the base, pinned by the caller until the stream ends; none = the base itself.
+    pub adapters: Vec<AdapterShare>,
+    /// Whom the work is counted for when requests wait for their turn.
+    pub tenant: String,
+    /// When the answer is of no more use; none = it may take as long as it takes.
+    pub deadline: Option<Instant>,
+    /// What the text has to be.
+    pub format: ResponseFormat,
+    /// Functions that the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it may, must, or must not call them.
+    pub tool_choice: ToolChoice,
+}
+
+impl Generation {
+    /// A request for text by the base itself, without limits.
+    #[must_use]
+    pub fn new(model: ModelName, input: Input, sampling: Sampling) -> Self {
+        Self {
+            model,
+            input,
+            sampling,
+            adapters: Vec::new(),
+            tenant: String::new(),
+            deadline: None,
+            format: ResponseFormat::Text,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+        }
+    }
+}
+
+/// One of the adapters of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterShare {
+    /// Which weights, exactly.
+    pub generation: AdapterGeneration,
+    /// Factor on what the adapter adds to the base; 1 is the adapter as it was trained.
+    pub weight: f32,
 }
 
 /// What a [`Generation`] continues.
@@ -49,6 +92,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// What a called function returned.
+    Tool,
 }
 
 /// One message of a conversation, text only.
@@ -58,6 +103,18 @@ pub struct ChatMessage {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Functions that the model called in this message.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call this message answers, for [`Role::Tool`].
+    pub tool_call_id: Option<String>,
+}
+
+impl ChatMessage {
+    /// A message that says something and calls nothing.
+    #[must_use]
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    }
 }
 
 /// Sampling parameters with OpenAI's names and meaning.
@@ -115,7 +172,7 @@ pub enum Event {
     Started {
         /// Hash of the base weights in memory.
         weights: WeightsHash,
-        /// The adapter's generation, or none.
+        /// The adapter's generation, or none; of several, the first of the request.
         adapter: Option<AdapterGeneration>,
     },
     /// More text for one of the `n` answers.
@@ -126,6 +183,13 @@ pub enum Event {
         text: String,
         /// One entry per token in `text`, where asked for.
         logprobs: Vec<TokenLogprobs>,
+    },
+    /// One of the `n` answers calls a function.
+    ToolCall {
+        /// Which answer, from 0.
+        index: usize,
+        /// The whole call.
+        call: ToolCall,
     },
     /// One answer is complete.
     Finished {
@@ -145,6 +209,8 @@ pub enum FinishReason {
     Stop,
     /// The token limit or the context length.
     Length,
+    /// The model called functions and waits for what they return.
+    ToolCalls,
 }
 
 /// Tokens of one request.
@@ -194,6 +260,8 @@ pub struct Completion {
 pub struct Choice {
     /// The text.
     pub text: String,
+    /// Functions that the model called, in order.
+    pub tool_calls: Vec<ToolCall>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// One entry a token, where asked for.
@@ -208,7 +276,12 @@ impl Completion {
     pub async fn collect(mut events: EventStream) -> Result<Self, GenerateError> {
         let mut started = None;
         let mut choices: BTreeMap<usize, Choice> = BTreeMap::new();
-        let blank = || Choice { text: String::new(), finish_reason: FinishReason::Stop, logprobs: Vec::new() };
+        let blank = || Choice {
+            text: String::new(),
+            tool_calls: Vec::new(),
+            finish_reason: FinishReason::Stop,
+            logprobs: Vec::new(),
+        };
         while let Some(event) = events.next().await {
             match event? {
                 Event::Started { weights, adapter } => started = Some((weights, adapter)),
@@ -217,6 +290,7 @@ impl Completion {
                     choice.text.push_str(&text);
                     choice.logprobs.extend(logprobs);
                 }
+                Event::ToolCall { index, call } => choices.entry(index).or_insert_with(blank).tool_calls.push(call),
                 Event::Finished { index, reason } => {
                     choices.entry(index).or_insert_with(blank).finish_reason = reason;
                 }
@@ -270,6 +344,9 @@ pub enum GenerateError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The answer was not complete in time.
+    #[error("the request's deadline passed before the answer was complete; allow more time or ask for fewer tokens")]
+    DeadlineExceeded,
     /// The prompt does not fit.
     #[error("the prompt has {tokens} tokens and the model's context is {context}; shorten it or lower retrieval.top_k")]
     PromptTooLong {

@@ -27,6 +27,8 @@ pub(crate) struct RawConfig {
     pub(crate) log: Log,
     /// Base models.
     pub(crate) models: Models,
+    /// Answers with LoRA adapters.
+    pub(crate) adapters: Adapters,
     /// Retrieval from datanets.
     pub(crate) retrieval: Retrieval,
     /// Tokens of an identity provider, accepted beside API keys.
@@ -106,6 +108,51 @@ pub(crate) struct Models {
     pub(crate) quantize: String,
     /// The embedding model, as pulled.
     pub(crate) embedding: String,
+}
+
+/// Answers with LoRA adapters. The first request with an adapter loads its base once more, into the adapter lane.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Adapters {
+    /// Memory for adapters that are ready to answer, in MiB for each base; the least recently used make room.
+    pub(crate) resident_mib: u64,
+    /// Memory for keys and values of answers under way and of the prefix cache, in MiB for each base.
+    pub(crate) kv_mib: u64,
+    /// How the base's weights are kept: "stored" (as they were pulled), "f32", "f16", "q8_0" or "q4_k".
+    pub(crate) form: LaneForm,
+}
+
+/// How the adapter lane keeps weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(crate) enum LaneForm {
+    /// As they were pulled.
+    #[serde(rename = "stored")]
+    Stored,
+    /// 32-bit floats.
+    #[serde(rename = "f32")]
+    F32,
+    /// 16-bit floats.
+    #[serde(rename = "f16")]
+    F16,
+    /// 8-bit blocks.
+    #[serde(rename = "q8_0")]
+    Q8,
+    /// 4-bit blocks.
+    #[serde(rename = "q4_k")]
+    Q4,
+}
+
+impl LaneForm {
+    /// None = as stored.
+    pub(crate) fn form(self) -> Option<cairn_lane::Form> {
+        match self {
+            Self::Stored => None,
+            Self::F32 => Some(cairn_lane::Form::F32),
+            Self::F16 => Some(cairn_lane::Form::F16),
+            Self::Q8 => Some(cairn_lane::Form::Q8_0),
+            Self::Q4 => Some(cairn_lane::Form::Q4K),
+        }
+    }
 }
 
 /// Retrieval from datanets.
@@ -201,6 +248,12 @@ impl Default for Models {
     }
 }
 
+impl Default for Adapters {
+    fn default() -> Self {
+        Self { resident_mib: 512, kv_mib: 1024, form: LaneForm::Stored }
+    }
+}
+
 impl Default for Retrieval {
     fn default() -> Self {
         Self { top_k: 4, candidates: 50, max_passage_chars: 800 }
@@ -252,6 +305,7 @@ pub(crate) struct Config {
     pub(crate) max_in_flight: usize,
     pub(crate) quantize: Option<String>,
     pub(crate) embedding_model: String,
+    pub(crate) adapters: Adapters,
     pub(crate) retrieval: Retrieval,
     pub(crate) jwt: Option<Jwt>,
     pub(crate) telemetry: Telemetry,
@@ -289,7 +343,7 @@ impl Config {
     }
 
     fn check(raw: RawConfig, base: &Path) -> anyhow::Result<Self> {
-        let RawConfig { server, data, log, models, retrieval, jwt, telemetry } = raw;
+        let RawConfig { server, data, log, models, adapters, retrieval, jwt, telemetry } = raw;
         let data_dir = base.join(&data.dir);
         let positive = |name: &str, value: u64| {
             if value == 0 { bail!("{name} is 0; give at least 1") } else { Ok(()) }
@@ -299,6 +353,8 @@ impl Config {
         positive("server.upload_limit_mib", server.upload_limit_mib as u64)?;
         positive("server.timeout_s", server.timeout_s)?;
         positive("models.memory_budget_mib", models.memory_budget_mib)?;
+        positive("adapters.resident_mib", adapters.resident_mib)?;
+        positive("adapters.kv_mib", adapters.kv_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;
         if !(1..=MAX_TOP_K).contains(&retrieval.top_k) {
@@ -349,6 +405,7 @@ impl Config {
             max_in_flight: models.max_in_flight,
             quantize: (!models.quantize.is_empty()).then_some(models.quantize),
             embedding_model: models.embedding,
+            adapters,
             retrieval,
             jwt,
             telemetry,

@@ -16,7 +16,7 @@ use cairn_adapters::GenerateError;
 use cairn_openapi::error::{ErrorBody, ErrorEnvelope};
 
 /// What went wrong with a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) code: Code,
     pub(crate) message: String,
@@ -161,6 +161,7 @@ impl From<GenerateError> for ApiError {
             }
             GenerateError::Load { .. } => Self::new(Code::ModelLoadFailed, message),
             GenerateError::OverBudget { .. } => Self::new(Code::MemoryBudget, message),
+            GenerateError::DeadlineExceeded => Self::new(Code::Timeout, message),
             GenerateError::Overloaded { retry_after } => {
                 Self { retry_after: Some(retry_after), ..Self::new(Code::Overloaded, message) }
             }

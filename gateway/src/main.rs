@@ -13,6 +13,7 @@ mod convert;
 mod error;
 mod http;
 mod jobs;
+mod lanes;
 mod ledger;
 mod pipeline;
 mod prompt;

@@ -20,6 +20,7 @@ use crate::{
     config::{MAX_CANDIDATES, MAX_TOP_K},
     convert,
     error::{ApiError, Code},
+    lanes::{self, Addressed},
     prompt::{self, Shown},
     record::{Answered, Asked},
     state::AppState,
@@ -29,6 +30,8 @@ use crate::{
 pub(crate) struct Question {
     pub(crate) endpoint: Endpoint,
     pub(crate) model: String,
+    /// Adapters named beside the model, with their weights.
+    pub(crate) adapters: Vec<(String, f32)>,
     pub(crate) input: Input,
     pub(crate) sampling: Sampling,
     pub(crate) datanets: Vec<String>,
@@ -72,7 +75,7 @@ pub(crate) struct Answer {
 /// Retrieves, prompts, generates, attributes and records. Returns once the engine has admitted the request; the parts
 /// follow. A caller that goes away cancels the engine, and what it had been sent is still recorded.
 pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Question) -> Result<Answering, ApiError> {
-    let model = question.model.parse().map_err(|_| unknown_model(&question.model))?;
+    let addressed = lanes::address(&question.model, &question.adapters)?;
     let retrieval = retrieve(&state, &caller, &question).await?;
     let top_k = top_k(&state, &question);
     let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.candidates.iter().take(top_k));
@@ -82,14 +85,15 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
         Input::Chat(messages) => Input::Chat(prompt::chat(messages, &shown)),
         Input::Text(text) => Input::Text(prompt::completion(&text, &shown)),
     };
-    let generation = Generation { model, input, sampling: question.sampling.clone() };
-    let engine = state.models.clone();
-    let events =
-        state.runtime.spawn(async move { engine.generate(generation).await }).await.map_err(ApiError::internal)??;
+    let mut generation = Generation::new(addressed.model.clone(), input, question.sampling.clone());
+    generation.tenant.clone_from(&caller.subject);
+    let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
+    let events = state.runtime.spawn(generate(state.clone(), addressed, generation, caller.clone(), id.clone()));
+    let events = events.await.map_err(ApiError::internal)??;
 
     let (sender, parts) = mpsc::channel(64);
     let answering = Answering {
-        id: format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple()),
+        id,
         created: chrono::Utc::now().timestamp(),
         model: question.model.clone(),
         base_url: state.config.public_url.clone(),
@@ -101,6 +105,20 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
     state.runtime.spawn(work);
     Ok(answering)
+}
+
+/// Through mistral.rs; with adapters, through the base's lane.
+async fn generate(
+    state: Arc<AppState>,
+    addressed: Addressed,
+    generation: Generation,
+    caller: Caller,
+    id: String,
+) -> Result<cairn_adapters::EventStream, ApiError> {
+    if addressed.adapters.is_empty() {
+        return Ok(state.models.generate(generation).await?);
+    }
+    state.lanes.generate(&state.models, addressed, generation, &caller, &id).await
 }
 
 impl Answering {
@@ -145,6 +163,8 @@ async fn finish(
                 choice.logprobs.extend(logprobs.iter().cloned());
                 Part::Delta { index, text, logprobs }
             }
+            // Nothing that the gateway passes on asks for calls.
+            Ok(Some(Ok(Event::ToolCall { .. }))) => continue,
             Ok(Some(Ok(Event::Finished { index, reason }))) => {
                 answered.finished(index, reason);
                 continue;
@@ -274,10 +294,6 @@ pub(crate) fn mode(mode: RetrievalMode) -> cairn_index::RetrievalMode {
     }
 }
 
-fn unknown_model(name: &str) -> ApiError {
-    cairn_adapters::GenerateError::UnknownModel(name.to_owned()).into()
-}
-
 fn prefix(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Chat => "chatcmpl",
@@ -290,6 +306,7 @@ pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
     }
 }
 
@@ -309,7 +326,15 @@ pub(crate) fn usage(usage: cairn_adapters::Usage) -> Usage {
 
 impl Answered {
     fn new(n: usize) -> Self {
-        let blank = || (Choice { text: String::new(), finish_reason: FinishReason::Stop, logprobs: Vec::new() }, false);
+        let blank = || {
+            let choice = Choice {
+                text: String::new(),
+                tool_calls: Vec::new(),
+                finish_reason: FinishReason::Stop,
+                logprobs: Vec::new(),
+            };
+            (choice, false)
+        };
         Self { weights: None, adapter: None, choices: (0..n).map(|_| blank()).collect(), usage: Default::default() }
     }
 

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn passages_stand_numbered_before_the_last_question() {
-        let user = |content: &str| ChatMessage { role: Role::User, content: content.into() };
+        let user = |content: &str| ChatMessage::new(Role::User, content);
         let passages = number(["first text", "second text"].into_iter(), 100);
         let messages = chat(vec![user("earlier"), user("What?")], &passages);
         assert_eq!(messages[0].content, "earlier");

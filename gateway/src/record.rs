@@ -76,6 +76,7 @@ pub(crate) async fn append(
     };
     let mut attribution = Attribution {
         id: asked.id.clone(),
+        adapter_generation: answered.adapter.as_ref().map(|adapter| adapter.0.clone()),
         datapoints: passages(asked, &citations),
         candidates: asked
             .retrieval

@@ -118,6 +118,18 @@ const UNSUPPORTED: [&str; 12] = [
     "adapter",
 ];
 
+/// The adapters that a request names beside its model, with their weights.
+pub(crate) fn adapters(
+    one: Option<String>,
+    several: Vec<cairn_openapi::adapters::WeightedAdapter>,
+) -> Result<Vec<(String, f32)>, ApiError> {
+    match (one, several.as_slice()) {
+        (Some(_), [_, ..]) => Err(ApiError::invalid("adapters", "adapter and adapters are both given; choose one")),
+        (Some(name), []) => Ok(vec![(name, 1.0)]),
+        (None, several) => Ok(several.iter().map(|it| (it.name.clone(), it.weight.unwrap_or(1.0))).collect()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

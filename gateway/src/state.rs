@@ -13,6 +13,7 @@ use crate::{
     auth::{Authenticator, JwtVerifier},
     config::Config,
     jobs::Jobs,
+    lanes::Lanes,
     ledger::Ledger,
     store::Store,
 };
@@ -27,6 +28,7 @@ pub(crate) struct AppState {
     pub(crate) ledger: Ledger,
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Adapters,
+    pub(crate) lanes: Lanes,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -52,6 +54,7 @@ impl AppState {
         let state = Arc::new(Self {
             auth: Authenticator::new(store.clone(), jwt),
             jobs: Jobs::new(store.clone()),
+            lanes: Lanes::new(adapters.clone(), config.clone()),
             adapters,
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),

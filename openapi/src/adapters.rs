@@ -140,3 +140,14 @@ pub struct AliasStep {
     /// When.
     pub at: String,
 }
+
+/// One of several adapters of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedAdapter {
+    /// `alias` or `alias@generation`.
+    pub name: String,
+    /// Factor on what the adapter adds to the base, -16 to 16; default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
+}

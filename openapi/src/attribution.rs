@@ -10,6 +10,9 @@ use crate::retrieval::Candidate;
 pub struct Attribution {
     /// Names the record: `GET /v1/attributions/{id}`.
     pub id: String,
+    /// The adapter that answered: SHA-256 of its configuration and weights; absent = the base alone. Of several, the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_generation: Option<String>,
     /// The passages that were in the prompt, by their number there. Empty when nothing was retrieved.
     pub datapoints: Vec<Passage>,
     /// Everything that retrieval considered, best first, without texts.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{attribution::Attribution, retrieval::RetrievalOptions};
+use crate::{adapters::WeightedAdapter, attribution::Attribution, retrieval::RetrievalOptions};
 
 /// A request for an answer. Fields unknown to OpenAI are ignored, as there; fields of OpenAI's that would change the
 /// meaning and are not supported are refused by name.
@@ -15,6 +15,12 @@ pub struct ChatRequest {
     pub model: String,
     /// The conversation.
     pub messages: Vec<Message>,
+    /// Cairn: an adapter on the model, `alias` or `alias@generation`; the same as `model: "base:alias"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// Cairn: several adapters at once, with their weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<WeightedAdapter>,
     /// Cairn: datanets to retrieve passages from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datanets: Vec<String>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    adapters::WeightedAdapter,
     attribution::Attribution,
     chat::{OneOrMany, StreamOptions, Usage},
     retrieval::RetrievalOptions,
@@ -18,6 +19,12 @@ pub struct CompletionRequest {
     pub model: String,
     /// What to continue: one text (or an array of one).
     pub prompt: OneOrMany,
+    /// Cairn: an adapter on the model, `alias` or `alias@generation`; the same as `model: "base:alias"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// Cairn: several adapters at once, with their weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<WeightedAdapter>,
     /// Cairn: datanets to retrieve passages from; they are put before the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datanets: Vec<String>,

@@ -3,6 +3,7 @@
 //! `./test` prepares what they need and runs them. One file a topic; what is prepared is in the crate's library.
 
 mod access;
+mod adapters;
 mod chat;
 mod cli;
 mod crash;

@@ -129,7 +129,7 @@ async fn prepare(source: &Path, dir: &Path, name: &str, form: Option<GgmlDType>)
 
 fn generation(model: &ModelName, input: Input, max_tokens: usize) -> Generation {
     let sampling = Sampling { temperature: 0.0, max_tokens: Some(max_tokens), ..Sampling::default() };
-    Generation { model: model.clone(), input, sampling }
+    Generation::new(model.clone(), input, sampling)
 }
 
 /// Prompt tokens and generated tokens a second.
@@ -153,7 +153,7 @@ async fn measure(models: &BaseModels, model: &ModelName) -> anyhow::Result<(f64,
 }
 
 async fn compare(models: &BaseModels, model: &ModelName, row: &Golden) -> anyhow::Result<()> {
-    let say = |role, content: &str| ChatMessage { role, content: content.to_owned() };
+    let say = |role, content: &str| ChatMessage::new(role, content);
     let chat = Input::Chat(vec![say(Role::User, &row.prompt)]);
     let completion = Completion::collect(models.generate(generation(model, chat, 32)).await?).await?;
     let text = &completion.choices[0].text;

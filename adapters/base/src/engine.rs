@@ -161,14 +161,16 @@ impl Engine {
                     .into(),
             )),
             Prompt::Input(Input::Chat(messages)) => {
-                let messages = messages.into_iter().fold(TextMessages::new(), |all, ChatMessage { role, content }| {
-                    let role = match role {
-                        Role::System => TextMessageRole::System,
-                        Role::User => TextMessageRole::User,
-                        Role::Assistant => TextMessageRole::Assistant,
-                    };
-                    all.add_message(role, content)
-                });
+                let messages =
+                    messages.into_iter().fold(TextMessages::new(), |all, ChatMessage { role, content, .. }| {
+                        let role = match role {
+                            Role::System => TextMessageRole::System,
+                            Role::User => TextMessageRole::User,
+                            Role::Assistant => TextMessageRole::Assistant,
+                            Role::Tool => TextMessageRole::Tool,
+                        };
+                        all.add_message(role, content)
+                    });
                 // No special tokens: the template writes them itself.
                 let tokens = self.loaded.model.tokenize(either::Left(messages), None, false, true, None).await;
                 tokens.map_err(|error| match error {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cairn_adapters::{EventStream, GenerateError, Generation, Generator, ModelName, Sampling};
+use cairn_adapters::{EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat, Sampling};
 use tokio::{runtime::Runtime, sync::Semaphore};
 
 use crate::{
@@ -207,6 +207,10 @@ impl BaseModels {
 #[async_trait::async_trait]
 impl Generator for BaseModels {
     async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
+        if !request.adapters.is_empty() || !request.tools.is_empty() || request.format != ResponseFormat::Text {
+            let reason = "adapters, tools and response formats are served by the adapter lane, not by this engine";
+            return Err(GenerateError::Unsupported(reason.into()));
+        }
         self.generate_from(&request.model, Prompt::Input(request.input), request.sampling).await
     }
 }

@@ -10,10 +10,7 @@ use std::sync::Mutex;
 
 use cairn_matrix::{Threads, vector};
 
-use crate::{
-    Sequence,
-    cache::{Layout, PAGE},
-};
+use crate::{Sequence, cache::Layout};
 
 /// One new token.
 #[derive(Clone, Copy)]
@@ -69,6 +66,7 @@ pub(crate) fn attend(
     });
 }
 
+const PAGE: usize = Sequence::PAGE;
 /// Multiply-adds that are not worth a hand-over.
 const ONE_PART: usize = 32 << 10;
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::Config;
 
-/// Tokens of a page.
-pub(crate) const PAGE: usize = 32;
+const PAGE: usize = Sequence::PAGE;
 
 /// Where things lie in a page: [layer][keys, values][kv head][PAGE][head_dim].
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +42,9 @@ pub struct Sequence {
 }
 
 impl Sequence {
+    /// Tokens of a page.
+    pub const PAGE: usize = 32;
+
     pub(crate) fn new(layout: Layout) -> Self {
         Self { layout, pages: Vec::new(), len: 0 }
     }

@@ -1,6 +1,9 @@
 //! The adapter lane: one copy of a base model's weights, and in one ragged batch rows that use different LoRA adapters,
 //! several, or none.
 //!
+//! [`Lane`] serves requests: a queue that is fair to tenants, continuous batching, sampling, text. Below it, [`Decoder`]
+//! computes steps, for those who need no more than that:
+//!
 //! ```no_run
 //! use cairn_lane::{Decoder, Options, Row, Wanted};
 //!
@@ -19,13 +22,19 @@ mod attach;
 mod attention;
 mod cache;
 mod config;
+mod constrain;
 mod decoder;
 mod delta;
 mod describe;
+mod engine;
 mod error;
 mod gguf;
 pub mod names;
+mod prefix;
+mod prepare;
 mod safetensors;
+mod schedule;
+mod text;
 mod weights;
 
 pub use attach::Attached;
@@ -34,4 +43,6 @@ pub use cairn_matrix::Form;
 pub use config::{Config, Family, Rope};
 pub use decoder::{Decoder, Options, Row, Wanted};
 pub use describe::Description;
+pub use engine::{Lane, LaneAdapter, LaneOptions, LaneRequest, LaneStats, OpenError, Prompt};
 pub use error::{AttachError, LoadError, StepError};
+pub use text::TextError;

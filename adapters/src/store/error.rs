@@ -84,7 +84,7 @@ pub enum StoreError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// It does not fit the base.
-    #[error("the adapter does not fit {}: {}", .0.base, .0.reasons.join("; "))]
+    #[error("the adapter does not fit {}: {}", .0.base, summary(&.0.reasons))]
     Incompatible(Box<Report>),
     /// The stored weights are not those that were uploaded.
     #[error(
@@ -109,6 +109,15 @@ pub enum StoreError {
     /// A worker thread ended by a panic or the runtime is shutting down.
     #[error("a background task did not complete")]
     Task(#[from] tokio::task::JoinError),
+}
+
+/// The first reasons, and how many more there are.
+fn summary(reasons: &[String]) -> String {
+    let shown = reasons.iter().take(4).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(4) {
+        0 => shown,
+        more => format!("{shown}; and {more} more reasons, which a dry run lists"),
+    }
 }
 
 impl StoreError {

@@ -30,6 +30,9 @@ pub(crate) struct Ask {
     /// The model [default: the first chat model of the gateway]
     #[arg(long, short)]
     model: Option<String>,
+    /// An adapter on the model: alias or alias@generation
+    #[arg(long, value_name = "ALIAS")]
+    adapter: Option<String>,
     /// Passages that enter the prompt
     #[arg(long, short = 'k')]
     top_k: Option<usize>,
@@ -57,6 +60,7 @@ pub(crate) async fn run(global: &Global, command: Ask) -> anyhow::Result<ExitCod
     let request = ChatRequest {
         model,
         messages: vec![Message { role: "user".into(), content: Some(Content::Text(command.question.join(" "))) }],
+        adapter: command.adapter,
         datanets: command.datanet,
         retrieval,
         temperature: Some(command.temperature),

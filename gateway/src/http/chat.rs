@@ -204,6 +204,7 @@ fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
     Ok(Question {
         endpoint: Endpoint::Chat,
         model: request.model,
+        adapters: sampling::adapters(request.adapter, request.adapters)?,
         input: Input::Chat(messages),
         sampling,
         datanets: request.datanets,
@@ -246,7 +247,7 @@ fn message((index, message): (usize, Message)) -> Result<ChatMessage, ApiError> 
             texts.collect::<Result<Vec<_>, _>>()?.join("\n")
         }
     };
-    Ok(ChatMessage { role, content })
+    Ok(ChatMessage::new(role, content))
 }
 
 fn annotations(choice: usize, attribution: &Attribution, base_url: &str) -> Vec<Annotation> {

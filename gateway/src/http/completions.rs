@@ -72,6 +72,7 @@ pub(crate) async fn completions(
     let question = Question {
         endpoint: Endpoint::Completions,
         model: request.model,
+        adapters: sampling::adapters(request.adapter, request.adapters)?,
         query: Some(prompt.clone()),
         input: Input::Text(prompt),
         sampling,

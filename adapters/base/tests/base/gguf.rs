@@ -154,7 +154,7 @@ async fn a_small_quantized_file_is_served_in_float32_and_the_original_is_kept() 
         std::fs::read(dir.path().join("tiny.gguf")).unwrap()
     );
     let models = BaseModels::open(config(&dir.path().join("models"))).unwrap();
-    let say = cairn_adapters::ChatMessage { role: cairn_adapters::Role::User, content: "hello".into() };
+    let say = cairn_adapters::ChatMessage::new(cairn_adapters::Role::User, "hello");
     let chat = Prompt::Input(cairn_adapters::Input::Chat(vec![say]));
     complete(&models, &name("tiny"), chat, greedy(4)).await.unwrap();
 }

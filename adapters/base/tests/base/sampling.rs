@@ -125,7 +125,7 @@ async fn events_come_in_order() {
 #[tokio::test]
 async fn conversations_take_the_template_and_texts_go_on_as_they_are() {
     let (_dir, models, model) = serving("llama").await;
-    let say = |content: &str| ChatMessage { role: Role::User, content: content.into() };
+    let say = |content: &str| ChatMessage::new(Role::User, content);
     let chat = Prompt::Input(Input::Chat(vec![say("hello there")]));
     let text = Prompt::Input(Input::Text("hello there".into()));
     let of_chat = complete(&models, &model, chat, greedy(4)).await.unwrap().usage.prompt_tokens;

@@ -206,7 +206,7 @@ async fn a_model_without_a_template_refuses_conversations_only() {
     std::fs::remove_file(dir.path().join("a/serving/chat_template.jinja")).unwrap();
     rehash(&dir.path().join("a"));
     let models = BaseModels::open(config(dir.path())).unwrap();
-    let say = cairn_adapters::ChatMessage { role: cairn_adapters::Role::User, content: "hello".into() };
+    let say = cairn_adapters::ChatMessage::new(cairn_adapters::Role::User, "hello");
     let chat = Prompt::Input(cairn_adapters::Input::Chat(vec![say]));
     let error = complete(&models, &name("a"), chat, greedy(1)).await.unwrap_err();
     assert!(matches!(error, GenerateError::Unsupported(_)), "{error}");

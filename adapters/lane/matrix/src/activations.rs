@@ -5,8 +5,13 @@
 
 use std::ops::Range;
 
+use crate::kernel::Isa;
+
 /// Inputs that share one scale.
 pub(crate) const BLOCK: usize = 32;
+
+/// Inputs that are gathered in one go.
+const TRANSPOSED: usize = 64;
 
 /// A prepared x [rows, in].
 #[derive(Default)]
@@ -48,6 +53,27 @@ impl Tiling {
 pub(crate) enum Tile<'a> {
     Dense(DenseTile<'a>),
     Quantized(QuantizedTile<'a>),
+}
+
+impl Tile<'_> {
+    /// Some inputs of the tile; the range must lie on blocks if they are quantized.
+    pub(crate) fn part(self, inputs: Range<usize>) -> Self {
+        match self {
+            Self::Dense(DenseTile { rows, x }) => {
+                Self::Dense(DenseTile { rows, x: &x[inputs.start * rows..inputs.end * rows] })
+            }
+            Self::Quantized(QuantizedTile { rows, q, d, bias, d_sum }) => {
+                let blocks = inputs.start / BLOCK * rows..inputs.end / BLOCK * rows;
+                Self::Quantized(QuantizedTile {
+                    rows,
+                    q: &q[inputs.start * rows..inputs.end * rows],
+                    d: &d[blocks.clone()],
+                    bias: &bias[blocks.clone()],
+                    d_sum: &d_sum[blocks],
+                })
+            }
+        }
+    }
 }
 
 /// Rows of f32: `x[input * rows + row]`.
@@ -139,14 +165,44 @@ impl Activations {
 
 impl TileMut<'_> {
     /// Fills the tile from its rows.
-    pub(crate) fn fill(&mut self, from: &[f32]) {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    pub(crate) fn fill(&mut self, from: &[f32], isa: Isa) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512(tile: &mut TileMut<'_>, from: &[f32]) {
+                tile.fill_inline(from);
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2(tile: &mut TileMut<'_>, from: &[f32]) {
+                tile.fill_inline(from);
+            }
+            match isa {
+                // SAFETY: an `Isa` other than `Portable` exists only on a machine that has it.
+                #[allow(unsafe_code)]
+                Isa::Avx512 | Isa::Avx512Vnni => return unsafe { avx512(self, from) },
+                // SAFETY: as above.
+                #[allow(unsafe_code)]
+                Isa::Avx2 => return unsafe { avx2(self, from) },
+                Isa::Portable => {}
+            }
+        }
+        self.fill_inline(from);
+    }
+
+    #[inline(always)]
+    fn fill_inline(&mut self, from: &[f32]) {
         match self {
             Self::Dense { rows: 1, x } => x.copy_from_slice(from),
             Self::Dense { rows, x } => {
                 let inputs = from.len() / *rows;
-                for (i, column) in x.chunks_exact_mut(*rows).enumerate() {
-                    for (r, x) in column.iter_mut().enumerate() {
-                        *x = from[r * inputs + i];
+                // Some inputs at a time, so that what is written stays in the first-level cache.
+                for (c, x) in x.chunks_mut(TRANSPOSED * *rows).enumerate() {
+                    for r in 0..*rows {
+                        let from = &from[r * inputs + c * TRANSPOSED..];
+                        for (x, from) in x.iter_mut().skip(r).step_by(*rows).zip(from) {
+                            *x = *from;
+                        }
                     }
                 }
             }
@@ -166,8 +222,8 @@ impl TileMut<'_> {
     }
 }
 
-/// d = max|x| / 127, q = x / d rounded to even; returns d and Σ q. A NaN or infinity in x makes d NaN or infinite.
-#[inline]
+/// d = max|x| / 127 (as max|x| times 1/127), q = x · 127 / max|x| rounded to even; returns d and Σ q. A NaN or infinity in x makes d NaN or infinite.
+#[inline(always)]
 fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
     // Without the sign, floats order as their bits do, and NaN is above all.
     let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7FFF_FFFF).max(max));
@@ -181,7 +237,7 @@ fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
         *q = level;
         sum += i32::from(level);
     }
-    (max / 127.0, sum)
+    (max * (1.0 / 127.0), sum)
 }
 
 /// Cuts the first `n` elements off.

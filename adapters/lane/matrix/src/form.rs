@@ -71,8 +71,10 @@ impl FromStr for Form {
 /// Why a matrix could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
-    /// The row length does not divide into blocks of the form.
-    #[error("{form} stores rows in blocks of {block}, and {inputs} inputs are not a multiple of that: use f16 or f32")]
+    /// The row length is 0 or does not divide into blocks of the form.
+    #[error(
+        "{form} stores rows in blocks of {block}, and {inputs} inputs are not a positive multiple of that: use f16 or f32"
+    )]
     Shape {
         /// The form asked for.
         form: Form,

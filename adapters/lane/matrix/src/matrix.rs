@@ -14,9 +14,10 @@ impl Matrix {
     /// A matrix of f32 from its rows.
     ///
     /// # Panics
-    /// If `data` is not `out * inp` long.
+    /// If `data` is not `out * inp` long or `inp` is 0.
     #[must_use]
     pub fn from_f32(data: Vec<f32>, out: usize, inp: usize) -> Self {
+        assert!(inp > 0, "a matrix without inputs");
         assert_eq!(data.len(), out * inp, "a {out} x {inp} matrix");
         Self { packed: Packed::from_f32(&data, out, inp) }
     }
@@ -109,7 +110,7 @@ impl std::fmt::Debug for Matrix {
 
 fn check_shape(form: Form, inputs: usize) -> Result<(), MatrixError> {
     let block = form.block();
-    if inputs.is_multiple_of(block) { Ok(()) } else { Err(MatrixError::Shape { form, block, inputs }) }
+    if inputs > 0 && inputs.is_multiple_of(block) { Ok(()) } else { Err(MatrixError::Shape { form, block, inputs }) }
 }
 
 fn check_length(

@@ -10,6 +10,8 @@
 //! - Q4K: per super-block two lines of f16, d and dmin of each output, then eight times 4 G + 1 lines. Line G s + g holds
 //!   inputs 4s to 4s+3 in the low nibbles, 16 later in the high ones; the last line 32 scales, then 32 minima.
 
+use std::ops::Range;
+
 use half::f16;
 
 use crate::{Form, blocks::Q4K, blocks::half_at};
@@ -47,6 +49,12 @@ pub(crate) struct Panel<'a> {
 }
 
 impl Panel<'_> {
+    /// Some inputs of the panel; the range must lie on blocks, and on whole lines of f16.
+    pub(crate) fn part(self, inputs: Range<usize>) -> Self {
+        let line = |input| panel_lines(self.form, input, self.groups);
+        Self { lines: &self.lines[line(inputs.start)..line(inputs.end)], ..self }
+    }
+
     /// One weight, dequantized; `o` counts from the panel's first output.
     fn weight(&self, o: usize, i: usize) -> f32 {
         let (groups, g, lane) = (self.groups, o / LANES, o % LANES);
@@ -183,7 +191,7 @@ impl Packed {
 }
 
 /// Lines of one panel with the given number of groups.
-fn panel_lines(form: Form, inputs: usize, groups: usize) -> usize {
+pub(crate) fn panel_lines(form: Form, inputs: usize, groups: usize) -> usize {
     match form {
         Form::F32 => inputs * groups,
         Form::F16 => (inputs * groups).div_ceil(2),

@@ -6,10 +6,10 @@
 use std::{ops::Range, sync::Mutex};
 
 use crate::{
-    Matrix, Threads,
+    Form, Matrix, Threads,
     activations::{Scratch, TileMut, Tiling},
-    kernel::{Isa, Sums},
-    packed::PANEL,
+    kernel::{CHUNK, Isa, MOST_ROWS, Sums},
+    packed::{LANES, Line, PANEL, panel_lines},
 };
 
 /// What becomes of a product's old y.
@@ -51,6 +51,10 @@ const FINE_PARTS: usize = 8 << 20;
 const PREPARE_TOGETHER: usize = 16 << 10;
 /// Bytes of prepared activations that go over all panels before the next rows do: they stay in the second-level cache.
 const CHUNK_BYTES: usize = 512 << 10;
+/// But at least as many rows, so that the weights are not read from memory too often.
+const CHUNK_ROWS: usize = 48;
+/// Bytes of weights that stay in the first-level cache beside a tile of activations.
+const PART_BYTES: usize = 20 << 10;
 
 pub(crate) fn multiply_all_with(isa: Isa, threads: &Threads, products: &mut [Product<'_>]) {
     for Product { matrix, x, rows, y, .. } in &*products {
@@ -77,11 +81,10 @@ pub(crate) fn multiply_all_with(isa: Isa, threads: &Threads, products: &mut [Pro
         _ => threads.count() * 4,
     };
     threads.run(parts, |part| {
-        let mut sums = Sums::new();
         let share = total * part / parts..total * (part + 1) / parts;
         let mut before = 0;
         for job in &jobs {
-            job.run(isa, job.panels(before, &share), &scratch, &mut sums);
+            job.run(isa, job.panels(before, &share), &scratch);
             before += job.total_cost();
         }
     });
@@ -112,13 +115,13 @@ fn prepare(isa: Isa, threads: &Threads, products: &[Product<'_>], scratch: &mut 
     }
     let tiles = prepared.iter_mut().zip(&sources).flat_map(|(activations, x)| activations.tiles_mut(x));
     if threads.count() == 1 || sources.iter().map(|x| x.len()).sum::<usize>() < PREPARE_TOGETHER {
-        tiles.for_each(|(mut tile, x)| tile.fill(x));
+        tiles.for_each(|(mut tile, x)| tile.fill(x, isa));
     } else {
         let tiles: Vec<Mutex<(TileMut<'_>, &[f32])>> = tiles.map(Mutex::new).collect();
         threads.run(tiles.len(), |i| {
             let mut tile = tiles[i].lock().expect("each tile is locked once, so no panic has poisoned it");
             let (tile, x) = &mut *tile;
-            tile.fill(x);
+            tile.fill(x, isa);
         });
     }
 }
@@ -145,34 +148,95 @@ impl Job<'_> {
         first(share.start)..first(share.end)
     }
 
-    fn run(&self, isa: Isa, panels: Range<usize>, scratch: &Scratch, sums: &mut Sums) {
+    fn run(&self, isa: Isa, panels: Range<usize>, scratch: &Scratch) {
         let x = &scratch.prepared[self.x];
-        let tiling = x.tiling();
-        let row_bytes = self.matrix.inputs() * if self.matrix.form().quantized() { 1 } else { 4 };
-        let tile_bytes = isa.tile_rows(self.matrix.form().quantized()) * row_bytes;
-        let chunk = (CHUNK_BYTES / tile_bytes.max(1)).max(1);
-        for first in (0..tiling.tiles()).step_by(chunk) {
+        let (tiling, inputs, form) = (x.tiling(), self.matrix.inputs(), self.matrix.form());
+        let row_bytes = inputs * if form.quantized() { 1 } else { 4 };
+        let rows_at_once = (CHUNK_BYTES / row_bytes.max(1)).max(CHUNK_ROWS);
+        let tiles_at_once = rows_at_once / isa.tile_rows(form.quantized());
+        // The sums of a single tile, as in decoding, take no allocation.
+        let (mut few, mut many) = ([Sums::ZERO; 2 * MOST_ROWS], Vec::new());
+        for first in (0..tiling.tiles()).step_by(tiles_at_once) {
+            let tiles = first..tiling.tiles().min(first + tiles_at_once);
+            let start = tiling.rows(tiles.start).start;
+            let rows = tiling.rows(tiles.end - 1).end - start;
+            let parts = Parts::new(form, inputs, tiles.len());
             for p in panels.clone() {
                 let panel = self.matrix.packed.panel(p);
-                let columns = p * PANEL..self.matrix.outputs().min((p + 1) * PANEL);
-                for tile in first..tiling.tiles().min(first + chunk) {
-                    isa.multiply(panel, x.tile(tile), sums);
-                    for (r, row) in tiling.rows(tile).enumerate() {
-                        let sums = &sums.row(r)[..columns.len()];
-                        // SAFETY: only this part has this panel of this job, so these columns are its own; y outlives the
-                        // hand-over that runs this, as `products` is borrowed for longer.
-                        #[allow(unsafe_code)]
-                        let y = unsafe { self.y.row(row, columns.clone()) };
-                        match self.write {
-                            Write::Set => y.copy_from_slice(sums),
-                            Write::Add(scale) => {
-                                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = scale.mul_add(*sum, *y));
-                            }
+                let next: &[Line] = if p + 1 < panels.end { self.matrix.packed.panel(p + 1).lines } else { &[] };
+                let steps = parts.count() * tiles.len();
+                let sums = if rows <= MOST_ROWS {
+                    &mut few[..2 * rows]
+                } else {
+                    many.resize(2 * rows, Sums::ZERO);
+                    many.as_mut_slice()
+                };
+                sums.fill(Sums::ZERO);
+                for part in 0..parts.count() {
+                    let weights = panel.part(parts.inputs(part));
+                    for (t, tile) in tiles.clone().enumerate() {
+                        // One tile reads the weights as they come; among several, each fetches a share of the next panel,
+                        // so that memory is never idle while they compute.
+                        let step = part * tiles.len() + t;
+                        let share = next.len() * step / steps..next.len() * (step + 1) / steps;
+                        let ahead = if steps == 1 { &[] } else { &next[share] };
+                        let rows = tiling.rows(tile);
+                        let last = part + 1 == parts.count();
+                        if last {
+                            rows.clone().for_each(|row| self.y.prefetch(row, p * PANEL));
+                        }
+                        let sums = &mut sums[2 * (rows.start - start)..];
+                        isa.multiply(weights, x.tile(tile).part(parts.inputs(part)), ahead, sums);
+                        if last {
+                            self.write(p, rows, sums);
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Writes the sums of one panel and some rows to y.
+    fn write(&self, panel: usize, rows: Range<usize>, sums: &[Sums]) {
+        let columns = panel * PANEL..self.matrix.outputs().min((panel + 1) * PANEL);
+        for (row, sums) in rows.zip(sums.chunks_exact(2)) {
+            // SAFETY: only this part has this panel of this job, so these columns are its own; y outlives the hand-over
+            // that runs this, as `products` is borrowed for longer.
+            #[allow(unsafe_code)]
+            let y = unsafe { self.y.row(row, columns.clone()) };
+            for (y, sums) in y.chunks_mut(LANES).zip(sums) {
+                match self.write {
+                    Write::Set => y.copy_from_slice(&sums.0[..y.len()]),
+                    Write::Add(scale) => y.iter_mut().zip(&sums.0).for_each(|(y, sum)| *y = scale.mul_add(*sum, *y)),
+                }
+            }
+        }
+    }
+}
+
+/// A panel's inputs cut into parts that stay in the first-level cache while all tiles go over them.
+#[derive(Clone, Copy)]
+struct Parts {
+    inputs: usize,
+    each: usize,
+}
+
+impl Parts {
+    fn new(form: Form, inputs: usize, tiles: usize) -> Self {
+        let unit = if form.quantized() { form.block() } else { CHUNK };
+        let units = inputs.div_ceil(unit);
+        let most = (PART_BYTES / (panel_lines(form, unit, 2) * size_of::<Line>())).max(1);
+        // A single tile uses every weight once: nothing to keep.
+        let count = if tiles == 1 { 1 } else { units.div_ceil(most).max(1) };
+        Self { inputs, each: (units.div_ceil(count) * unit).max(1) }
+    }
+
+    fn count(self) -> usize {
+        self.inputs.div_ceil(self.each)
+    }
+
+    fn inputs(self, part: usize) -> Range<usize> {
+        part * self.each..self.inputs.min((part + 1) * self.each)
     }
 }
 
@@ -188,6 +252,22 @@ struct Columns {
 unsafe impl Sync for Columns {}
 
 impl Columns {
+    /// Asks for the place where results will go: without it every store waits for its line.
+    #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    fn prefetch(&self, row: usize, column: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in 0..2 {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            let at = self.start.wrapping_add(row * self.outputs + column + line * 16);
+            // SAFETY: a hint, which reads and writes nothing and is valid for any address.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_ET0>(at.cast());
+            }
+        }
+    }
+
     /// Some columns of one row.
     ///
     /// # Safety
@@ -197,5 +277,42 @@ impl Columns {
         assert!(columns.start <= columns.end && columns.end <= self.outputs && (row + 1) * self.outputs <= self.len);
         // SAFETY: within the slice by the assertion above; not aliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.outputs + columns.start), columns.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reproducible numbers of very different sizes, as activations have.
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * [1.0, 0.01, 30.0][state as usize % 3]
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for (out, inp) in [(1, 256), (16, 512), (17, 768), (32, 256), (72, 1024)] {
+            for form in [Form::F32, Form::F16, Form::Q8_0, Form::Q4K] {
+                let matrix = Matrix::quantize(&numbers(out * inp, 1), out, inp, form).unwrap();
+                for rows in 1..=14 {
+                    let x = numbers(rows * inp, 2);
+                    let run = |isa: Isa| {
+                        let mut y = vec![0.5; rows * out];
+                        let product = Product { matrix: &matrix, x: &x, rows, y: &mut y, write: Write::Add(0.25) };
+                        multiply_all_with(isa, &Threads::new(1), &mut [product]);
+                        y.iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+                    };
+                    let expected = run(Isa::Portable);
+                    for isa in Isa::available() {
+                        assert!(run(isa) == expected, "{isa:?}, {matrix:?}, {rows} rows");
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,4 +4,5 @@
 
 mod golden;
 mod rows;
+mod serving;
 mod support;

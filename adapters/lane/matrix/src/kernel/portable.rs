@@ -8,11 +8,9 @@ use crate::{
 };
 
 /// F32 and F16.
-pub(super) fn dense(panel: Panel<'_>, tile: DenseTile<'_>, sums: &mut Sums) {
+pub(super) fn dense(panel: Panel<'_>, tile: DenseTile<'_>, sums: &mut [Sums]) {
     let width = panel.groups * LANES;
     for r in 0..tile.rows {
-        let sums = &mut sums.row_mut(r)[..width];
-        sums.fill(0.0);
         for (c, chunk) in tile.x.chunks(CHUNK * tile.rows).enumerate() {
             let mut partial = [0.0f32; PANEL];
             for (i, x) in chunk.iter().skip(r).step_by(tile.rows).enumerate() {
@@ -25,17 +23,17 @@ pub(super) fn dense(panel: Panel<'_>, tile: DenseTile<'_>, sums: &mut Sums) {
                     *partial = weight.mul_add(*x, *partial);
                 }
             }
-            sums.iter_mut().zip(&partial).for_each(|(sum, partial)| *sum += partial);
+            let sums = sums[2 * r..][..panel.groups].iter_mut().flat_map(|sums| &mut sums.0);
+            sums.zip(&partial).for_each(|(sum, partial)| *sum += partial);
         }
     }
 }
 
 /// Q8_0.
-pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut Sums) {
+pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut [Sums]) {
     let groups = panel.groups;
     for r in 0..tile.rows {
-        let sums = sums.row_mut(r);
-        sums.fill(0.0);
+        let sums = &mut sums[2 * r..][..groups];
         for (b, record) in panel.lines.chunks_exact(8 * groups + 1).enumerate() {
             let at = b * tile.rows + r;
             let q = &tile.q[at * BLOCK..][..BLOCK];
@@ -48,8 +46,8 @@ pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut Sums) {
                     }
                 }
                 for (lane, dot) in dots.iter().enumerate() {
-                    let o = g * LANES + lane;
-                    sums[o] = (*dot as f32).mul_add(record[8 * groups].half(o) * tile.d[at], sums[o]);
+                    let sum = &mut sums[g].0[lane];
+                    *sum = (*dot as f32).mul_add(record[8 * groups].half(g * LANES + lane) * tile.d[at], *sum);
                 }
             }
         }
@@ -57,12 +55,11 @@ pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut Sums) {
 }
 
 /// Q4_K.
-pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut Sums) {
+pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut [Sums]) {
     let groups = panel.groups;
     let stride = 4 * groups + 1;
     for r in 0..tile.rows {
-        let sums = sums.row_mut(r);
-        sums.fill(0.0);
+        let sums = &mut sums[2 * r..][..groups];
         for (sup, lines) in panel.lines.chunks_exact(2 + 8 * stride).enumerate() {
             for (j, record) in lines[2..].chunks_exact(stride).enumerate() {
                 let at = (sup * 8 + j) * tile.rows + r;
@@ -82,8 +79,9 @@ pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut Sums) {
                         let o = g * LANES + lane;
                         let d = lines[0].half(o) * f32::from(factors[o]);
                         let min = lines[1].half(o) * f32::from(factors[PANEL + o]);
-                        sums[o] = (*dot as f32).mul_add(d * tile.d[at], sums[o]);
-                        sums[o] = (-min).mul_add(tile.d_sum[at], sums[o]);
+                        let sum = &mut sums[g].0[lane];
+                        *sum = (*dot as f32).mul_add(d * tile.d[at], *sum);
+                        *sum = (-min).mul_add(tile.d_sum[at], *sum);
                     }
                 }
             }

@@ -1,0 +1,263 @@
+//! The kernels in AVX-512: a register holds 16 outputs of one row, so nothing is ever summed across lanes.
+//!
+//! A tile of R rows and G groups keeps its R G sums (quantized: and R G integer dot products) in registers and loads each
+//! weight once; the activations are broadcast from the first-level cache. With R = 12, G = 2 (dense) and R = 6, G = 2
+//! (quantized) the multiply units are what limits, not the loads.
+
+use std::arch::x86_64::*;
+
+use super::{CHUNK, Sums, check_dense, check_quantized};
+use crate::{
+    Form,
+    activations::{BLOCK, DenseTile, QuantizedTile},
+    packed::{LANES, Line, PANEL, Panel},
+};
+
+/// Inputs of a dense sum between two requests for what comes next: asked for in one go, they would block the loads.
+const BURST: usize = 16;
+
+/// Calls `$kernel::<R, G>` for the tile's rows and the panel's groups.
+macro_rules! by_shape {
+    ($kernel:ident, $panel:expr, $tile:expr, $ahead:expr, $sums:expr, $($rows:literal)*) => {
+        match ($tile.rows, $panel.groups) {
+            $(
+                ($rows, 1) => $kernel::<$rows, 1>($panel, $tile, $ahead, $sums),
+                ($rows, 2) => $kernel::<$rows, 2>($panel, $tile, $ahead, $sums),
+            )*
+            (rows, groups) => unreachable!("no tile has {rows} rows or {groups} groups"),
+        }
+    };
+}
+
+/// F32 and F16.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+pub(super) fn dense(panel: Panel<'_>, tile: DenseTile<'_>, ahead: &[Line], sums: &mut [Sums]) {
+    check_dense(panel, tile, sums);
+    match panel.form {
+        Form::F32 => by_shape!(f32_tile, panel, tile, ahead, sums, 1 2 3 4 5 6 7 8 9 10 11 12),
+        _ => by_shape!(f16_tile, panel, tile, ahead, sums, 1 2 3 4 5 6 7 8 9 10 11 12),
+    }
+}
+
+/// Q8_0.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, ahead: &[Line], sums: &mut [Sums]) {
+    check_quantized(panel, tile, sums);
+    by_shape!(q8_0_tile, panel, tile, ahead, sums, 1 2 3 4 5 6);
+}
+
+/// Q4_K.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, ahead: &[Line], sums: &mut [Sums]) {
+    check_quantized(panel, tile, sums);
+    by_shape!(q4_k_tile, panel, tile, ahead, sums, 1 2 3 4 5 6);
+}
+
+macro_rules! dense_tile {
+    ($name:ident, $group_bytes:literal, $load:expr) => {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        fn $name<const R: usize, const G: usize>(
+            panel: Panel<'_>,
+            tile: DenseTile<'_>,
+            ahead: &[Line],
+            sums: &mut [Sums],
+        ) {
+            let zero = _mm512_setzero_ps();
+            let mut weights = panel.lines.as_ptr().cast::<u8>();
+            let share = (ahead.len() * BURST * R).div_ceil(tile.x.len().max(1));
+            let mut asked = 0;
+            for chunk in tile.x.chunks(CHUNK * R) {
+                let mut partial = [[zero; G]; R];
+                for burst in chunk.chunks(BURST * R) {
+                    prefetch(ahead, asked, share);
+                    asked += share;
+                    for x in burst.chunks_exact(R) {
+                        // SAFETY: `check_dense` found G groups of weights for each input, of which `x` is one.
+                        let w: [__m512; G] =
+                            std::array::from_fn(|g| unsafe { $load(weights.add(g * $group_bytes).cast()) });
+                        // SAFETY: as above; at the end one past the last weight.
+                        weights = unsafe { weights.add(G * $group_bytes) };
+                        for r in 0..R {
+                            let x = _mm512_set1_ps(x[r]);
+                            for g in 0..G {
+                                partial[r][g] = _mm512_fmadd_ps(w[g], x, partial[r][g]);
+                            }
+                        }
+                    }
+                }
+                add::<R, G>(sums, &partial);
+            }
+        }
+    };
+}
+
+dense_tile!(f32_tile, 64, |at| _mm512_loadu_ps(at));
+dense_tile!(f16_tile, 32, |at| _mm512_cvtph_ps(_mm256_loadu_si256(at)));
+
+/// The dot products of 32 inputs, on top of what `$dots` holds: step s multiplies inputs 4s to 4s+3, with `$weights(s, g)`.
+/// Eight copies instead of a loop, without a branch between them, so that everything stays in registers.
+macro_rules! add_dots {
+    ($dots:ident, $q:expr, $weights:expr, $($s:literal)*) => {$(
+        let mut w = [_mm512_setzero_si512(); G];
+        for g in 0..G {
+            w[g] = $weights($s, g);
+        }
+        for r in 0..R {
+            let x = _mm512_set1_epi32($q.add(r * BLOCK + 4 * $s).cast::<i32>().read_unaligned());
+            for g in 0..G {
+                $dots[r][g] = _mm512_dpbusd_epi32($dots[r][g], w[g], x);
+            }
+        }
+    )*};
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+fn q8_0_tile<const R: usize, const G: usize>(
+    panel: Panel<'_>,
+    tile: QuantizedTile<'_>,
+    ahead: &[Line],
+    sums: &mut [Sums],
+) {
+    let blocks = panel.lines.len() / (8 * G + 1);
+    let share = ahead.len().div_ceil(blocks.max(1));
+    let mut total = sums_of::<R, G>(sums);
+    for b in 0..blocks {
+        prefetch(ahead, b * share, share);
+        // SAFETY: `check_quantized` found 8 G + 1 lines, and for each of R rows 32 bytes and one scale, for every block.
+        unsafe {
+            let record = panel.lines.as_ptr().add(b * (8 * G + 1));
+            let (q, d_x, bias) =
+                (tile.q.as_ptr().add(b * R * BLOCK), tile.d.as_ptr().add(b * R), tile.bias.as_ptr().add(b * R));
+            let mut dots = [[_mm512_setzero_si512(); G]; R];
+            for r in 0..R {
+                dots[r] = [_mm512_set1_epi32(*bias.add(r)); G];
+            }
+            add_dots!(dots, q, |s, g| load(record.add(s * G + g)), 0 1 2 3 4 5 6 7);
+            for g in 0..G {
+                let d = halves(record.add(8 * G), g);
+                for r in 0..R {
+                    let d = _mm512_mul_ps(d, _mm512_set1_ps(*d_x.add(r)));
+                    total[r][g] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r][g]), d, total[r][g]);
+                }
+            }
+        }
+    }
+    store(sums, &total);
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+fn q4_k_tile<const R: usize, const G: usize>(
+    panel: Panel<'_>,
+    tile: QuantizedTile<'_>,
+    ahead: &[Line],
+    sums: &mut [Sums],
+) {
+    let blocks = panel.lines.len() / (2 + 8 * (4 * G + 1)) * 8;
+    let share = ahead.len().div_ceil(blocks.max(1));
+    let low = _mm512_set1_epi8(15);
+    let mut total = sums_of::<R, G>(sums);
+    for b in 0..blocks {
+        prefetch(ahead, b * share, share);
+        // SAFETY: `check_quantized` found 2 + 8 (4 G + 1) lines for eight blocks each, and for each of R rows 32 bytes and
+        // one scale for every block.
+        unsafe {
+            let factors = panel.lines.as_ptr().add(b / 8 * (2 + 8 * (4 * G + 1)));
+            let record = factors.add(2 + b % 8 * (4 * G + 1));
+            let (q, d_x, d_sum) =
+                (tile.q.as_ptr().add(b * R * BLOCK), tile.d.as_ptr().add(b * R), tile.d_sum.as_ptr().add(b * R));
+            let mut dots = [[_mm512_setzero_si512(); G]; R];
+            add_dots!(dots, q, |s: usize, g: usize| _mm512_and_si512(load(record.add(s * G + g)), low), 0 1 2 3);
+            let high =
+                |s: usize, g: usize| _mm512_and_si512(_mm512_srli_epi16::<4>(load(record.add((s - 4) * G + g))), low);
+            add_dots!(dots, q, high, 4 5 6 7);
+            for g in 0..G {
+                let scales = record.add(4 * G).cast::<u8>().add(g * LANES);
+                let d = _mm512_mul_ps(halves(factors, g), bytes(scales));
+                let min = _mm512_mul_ps(halves(factors.add(1), g), bytes(scales.add(PANEL)));
+                for r in 0..R {
+                    let d = _mm512_mul_ps(d, _mm512_set1_ps(*d_x.add(r)));
+                    let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r][g]), d, total[r][g]);
+                    total[r][g] = _mm512_fnmadd_ps(min, _mm512_set1_ps(*d_sum.add(r)), sum);
+                }
+            }
+        }
+    }
+    store(sums, &total);
+}
+
+/// Asks for some of the lines that come next, which are in memory, while this panel is worked on, which is in the cache.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch(lines: &[Line], from: usize, count: usize) {
+    for line in lines.iter().skip(from).take(count) {
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast());
+    }
+}
+
+/// # Safety
+/// The line must be readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(line: *const Line) -> __m512i {
+    // SAFETY: by the caller.
+    unsafe { _mm512_load_si512(line.cast()) }
+}
+
+/// The 16 f16 of a group, widened.
+///
+/// # Safety
+/// The line must be readable and g below 2.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(line: *const Line, g: usize) -> __m512 {
+    // SAFETY: by the caller.
+    _mm512_cvtph_ps(unsafe { _mm256_load_si256(line.cast::<__m256i>().add(g)) })
+}
+
+/// 16 bytes as numbers.
+///
+/// # Safety
+/// 16 bytes must be readable there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes(at: *const u8) -> __m512 {
+    // SAFETY: by the caller.
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(at.cast()) }))
+}
+
+/// The sums so far.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sums_of<const R: usize, const G: usize>(sums: &[Sums]) -> [[__m512; G]; R] {
+    let mut values = [[_mm512_setzero_ps(); G]; R];
+    for r in 0..R {
+        for g in 0..G {
+            // SAFETY: `Sums` is 16 floats.
+            values[r][g] = unsafe { _mm512_loadu_ps(sums[2 * r + g].0.as_ptr()) };
+        }
+    }
+    values
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<const R: usize, const G: usize>(sums: &mut [Sums], values: &[[__m512; G]; R]) {
+    for (r, values) in values.iter().enumerate() {
+        for (value, out) in values.iter().zip(&mut sums[2 * r..]) {
+            // SAFETY: `Sums` is 16 floats.
+            unsafe { _mm512_storeu_ps(out.0.as_mut_ptr(), *value) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add<const R: usize, const G: usize>(sums: &mut [Sums], values: &[[__m512; G]; R]) {
+    let mut total = sums_of::<R, G>(sums);
+    for r in 0..R {
+        for g in 0..G {
+            total[r][g] = _mm512_add_ps(total[r][g], values[r][g]);
+        }
+    }
+    store(sums, &total);
+}
