@@ -222,7 +222,8 @@ impl TileMut<'_> {
     }
 }
 
-/// d = max|x| / 127 (as max|x| times 1/127), q = x · 127 / max|x| rounded to even; returns d and Σ q. A NaN or infinity in x makes d NaN or infinite.
+/// d = max|x| / 127, q = x · 127 / max|x| rounded to even; returns d and Σ q. A NaN or infinity in x makes d NaN or
+/// infinite.
 #[inline(always)]
 fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
     // Without the sign, floats order as their bits do, and NaN is above all.
@@ -237,7 +238,7 @@ fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
         *q = level;
         sum += i32::from(level);
     }
-    (max * (1.0 / 127.0), sum)
+    (max / 127.0, sum)
 }
 
 /// Cuts the first `n` elements off.
