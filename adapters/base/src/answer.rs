@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use cairn_adapters::{Event, FinishReason, GenerateError, Sampling};
+use cairn_adapters::{Event, FinishReason, GenerateError, Sampling, StopBuffer, sample::Chosen};
 use mistralrs::{NormalRequest, Request, RequestMessage, Response, SamplingParams};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    choose::{Chooser, Chosen},
+    choose::Chooser,
     engine::{Engine, engine_error},
-    text::{StopBuffer, token_logprobs},
+    text::token_logprobs,
 };
 
 /// What an answer tells the request that it belongs to.

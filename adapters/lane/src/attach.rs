@@ -1,175 +1,300 @@
-//! [`Attached`]: an adapter prepared for one base. Factors packed for the kernels, DoRA's norms computed once.
+//! [`Attached`]: an adapter prepared for one base. Scales and DoRA's norms are folded into B, so that a step has little to do.
+//!
+//! With g = m / ‖W + s B A‖ (DoRA; 1 otherwise) an adapter of weight w changes a linear layer's y = W x + bias to
+//! ```text
+//! y = (1 + w (g - 1)) ⊙ W x + w B' (A x) + bias + w shift,    B' = g ⊙ s B,    shift = g ⊙ s lora_bias + (own bias - bias)
+//! ```
+//! which for w = 1 is PEFT's formula. Embeddings are the same with a one-hot x.
 
 use std::collections::BTreeMap;
 
 use cairn_adapters::peft::{self, Array};
-use cairn_matrix::{Matrix, Threads};
-use parking_lot::Mutex;
+use cairn_matrix::{Form, Matrix, vector};
+use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{
     AttachError, Config,
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
-    weights::Weights,
+    weights::{Linear, Weights, fitting},
 };
 
-/// An adapter ready for rows of a step. Shared by all that use it.
-#[derive(Debug, Default)]
+/// An adapter ready for the rows of a step; any number of sequences share one.
+#[derive(Debug)]
 pub struct Attached {
-    pub(crate) layers: Vec<LayerDeltas>,
-    pub(crate) head: Option<Delta>,
+    layers: Vec<LayerChange>,
+    head: Option<LinearChange>,
     /// A head trained whole: [vocabulary, hidden].
     pub(crate) saved_head: Option<Matrix>,
-    pub(crate) embeddings: Option<EmbeddingDelta>,
+    pub(crate) embeddings: Option<EmbeddingChange>,
     /// Embeddings trained whole: [vocabulary, hidden].
     pub(crate) saved_embeddings: Option<Matrix>,
-    pub(crate) norm: Option<Vec<f32>>,
-    bytes: usize,
+    /// The last norm, trained whole: [hidden].
+    norm: Option<Vec<f32>>,
 }
 
-/// What an adapter changes in one block.
 #[derive(Debug, Default)]
-pub(crate) struct LayerDeltas {
-    pub(crate) projections: [Option<Delta>; 7],
-    pub(crate) input_norm: Option<Vec<f32>>,
-    pub(crate) post_norm: Option<Vec<f32>>,
+struct LayerChange {
+    linears: [Option<LinearChange>; 7],
+    input_norm: Option<Vec<f32>>,
+    post_norm: Option<Vec<f32>>,
 }
 
-/// What an adapter changes in one linear layer; see [`peft::Delta`] for the formulas.
+/// What an adapter changes in one linear layer.
 #[derive(Debug, Default)]
-pub(crate) struct Delta {
-    /// A [r, in], B [out, r] and the scale.
-    pub(crate) low_rank: Option<(Matrix, Matrix, f32)>,
-    /// DoRA: m / ‖W + scale · B A‖, [out].
+pub(crate) struct LinearChange {
+    /// A [r, in] and B' [out, r].
+    pub(crate) low_rank: Option<(Matrix, Matrix)>,
+    /// g - 1, [out].
     pub(crate) gain: Option<Vec<f32>>,
-    /// scale · bias of B, [out].
-    pub(crate) lora_bias: Option<Vec<f32>>,
-    /// Instead of the base's bias, [out].
-    pub(crate) bias: Option<Vec<f32>>,
+    /// [out]
+    pub(crate) shift: Option<Vec<f32>>,
 }
 
-/// e(token) += scale · B A[:, token]
+/// What an adapter changes in the embeddings.
 #[derive(Debug)]
-pub(crate) struct EmbeddingDelta {
+pub(crate) struct EmbeddingChange {
     /// A transposed: [vocabulary, r].
-    pub(crate) a: Vec<f32>,
-    /// [hidden, r]
-    pub(crate) b: Matrix,
-    pub(crate) r: usize,
-    pub(crate) scale: f32,
+    a: Vec<f32>,
+    /// B' transposed: [r, hidden].
+    b: Vec<f32>,
+    /// g - 1, [hidden].
+    pub(crate) gain: Option<Vec<f32>>,
+}
+
+/// A linear layer of the model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Layer(usize, Projection),
+    Head,
+}
+
+/// A norm over the residual stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NormPlace {
+    Input(usize),
+    Post(usize),
+    Last,
 }
 
 impl Attached {
     /// Bytes it holds in memory.
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
-        self.bytes
+        let vector = |values: &Option<Vec<f32>>| values.as_ref().map_or(0, |values| size_of_val(values.as_slice()));
+        let matrix = |matrix: &Option<Matrix>| matrix.as_ref().map_or(0, Matrix::bytes);
+        let linear = |change: &LinearChange| {
+            let low_rank = change.low_rank.as_ref().map_or(0, |(a, b)| a.bytes() + b.bytes());
+            low_rank + vector(&change.gain) + vector(&change.shift)
+        };
+        let layer = |layer: &LayerChange| {
+            let linears: usize = layer.linears.iter().flatten().map(linear).sum();
+            linears + vector(&layer.input_norm) + vector(&layer.post_norm)
+        };
+        let embedding = |change: &EmbeddingChange| {
+            size_of_val(change.a.as_slice()) + size_of_val(change.b.as_slice()) + vector(&change.gain)
+        };
+        self.layers.iter().map(layer).sum::<usize>()
+            + self.head.as_ref().map_or(0, linear)
+            + matrix(&self.saved_head)
+            + self.embeddings.as_ref().map_or(0, embedding)
+            + matrix(&self.saved_embeddings)
+            + vector(&self.norm)
+    }
+
+    /// What it changes in a linear layer.
+    pub(crate) fn linear(&self, place: Place) -> Option<&LinearChange> {
+        match place {
+            Place::Layer(layer, of) => self.layers[layer].linears[of as usize].as_ref(),
+            Place::Head => self.head.as_ref(),
+        }
+    }
+
+    /// Its own weights of a norm: [hidden].
+    pub(crate) fn norm(&self, place: NormPlace) -> Option<&[f32]> {
+        match place {
+            NormPlace::Input(layer) => self.layers[layer].input_norm.as_deref(),
+            NormPlace::Post(layer) => self.layers[layer].post_norm.as_deref(),
+            NormPlace::Last => self.norm.as_deref(),
+        }
+    }
+}
+
+impl EmbeddingChange {
+    /// x += weight · B' A[:, token]
+    pub(crate) fn add(&self, token: usize, weight: f32, x: &mut [f32]) {
+        let r = self.b.len() / x.len();
+        for (a, b) in self.a[token * r..][..r].iter().zip(self.b.chunks_exact(x.len())) {
+            vector::axpy(weight * a, b, x);
+        }
     }
 }
 
 /// Fits every part of an adapter to the base, or says which does not.
-pub(crate) fn attach(
-    adapter: &peft::Adapter,
-    config: &Config,
-    weights: &Weights,
-    threads: &Threads,
-) -> Result<Attached, AttachError> {
-    let mut attached = Attached { layers: Vec::new(), bytes: adapter.resident_bytes(), ..Attached::default() };
-    attached.layers.resize_with(config.layers, LayerDeltas::default);
+pub(crate) fn attach(adapter: &peft::Adapter, config: &Config, weights: &Weights) -> Result<Attached, AttachError> {
     let modules: BTreeMap<String, (usize, Projection)> =
         (0..config.layers).flat_map(|layer| Projection::ALL.map(|of| (of.path(layer), (layer, of)))).collect();
-    let hidden = [config.vocab_size, config.hidden_size];
-    for (path, given) in &adapter.layers {
-        if let Some((layer, of)) = modules.get(path).filter(|_| !given.embedding) {
-            let base = &weights.layers[*layer].projections[*of as usize].matrix;
-            attached.layers[*layer].projections[*of as usize] = Some(delta(path, given, base, threads)?);
-        } else if path == HEAD && !given.embedding {
-            let base = weights.head.as_ref().unwrap_or(&weights.embeddings);
-            attached.head = Some(delta(path, given, base, threads)?);
-        } else if path == EMBEDDINGS && given.embedding && given.magnitude.is_none() {
-            check(path, [given.inputs(), given.outputs()], hidden)?;
-            let (r, vocabulary) = (given.r(), config.vocab_size);
-            let transposed =
-                (0..vocabulary).flat_map(|token| (0..r).map(move |i| given.a.data[i * vocabulary + token])).collect();
-            let b = Matrix::from_f32(given.b.data.clone(), given.outputs(), r);
-            attached.embeddings = Some(EmbeddingDelta { a: transposed, b, r, scale: given.scale });
-        } else {
-            return Err(AttachError::Module(path.clone()));
+    let mut attached = Attached {
+        layers: (0..config.layers).map(|_| LayerChange::default()).collect(),
+        head: None,
+        saved_head: None,
+        embeddings: None,
+        saved_embeddings: None,
+        norm: None,
+    };
+    for (path, delta) in &adapter.layers {
+        match modules.get(path) {
+            Some((layer, of)) if !delta.embedding => {
+                let linear = &weights.layers[*layer].linears[*of as usize];
+                attached.layers[*layer].linears[*of as usize] = Some(linear_change(path, delta, linear.as_ref())?);
+            }
+            None if path == HEAD && !delta.embedding => {
+                let linear = Linear { matrix: weights.head(), bias: None };
+                attached.head = Some(linear_change(path, delta, linear)?);
+            }
+            None if path == EMBEDDINGS && delta.embedding => {
+                attached.embeddings = Some(embedding_change(path, delta, &weights.embeddings)?);
+            }
+            _ => return Err(AttachError::Module(path.clone())),
         }
     }
     for (name, array) in &adapter.saved {
-        let matrix = |expected: [usize; 2]| {
-            let actual = <[usize; 2]>::try_from(array.shape.as_slice()).unwrap_or([array.data.len(), 1]);
-            check(name, actual, expected).map(|()| Matrix::from_f32(array.data.clone(), expected[0], expected[1]))
-        };
-        match name.rsplit_once('.') {
-            Some((HEAD, "weight")) => attached.saved_head = Some(matrix(hidden)?),
-            Some((EMBEDDINGS, "weight")) => attached.saved_embeddings = Some(matrix(hidden)?),
-            Some((FINAL_NORM, "weight")) => attached.norm = Some(vector(name, array, config.hidden_size)?),
-            Some((path, "weight")) => {
-                let norm = (0..config.layers).find_map(|layer| {
-                    let deltas = [Norm::Input, Norm::PostAttention].into_iter().find(|of| of.path(layer) == path);
-                    deltas.map(|of| (layer, of))
-                });
-                let (layer, of) = norm.ok_or_else(|| AttachError::Module(name.clone()))?;
-                let values = Some(vector(name, array, config.hidden_size)?);
-                let layer = &mut attached.layers[layer];
-                *(if of == Norm::Input { &mut layer.input_norm } else { &mut layer.post_norm }) = values;
-            }
-            Some((path, "bias")) => {
-                let (layer, of) = *modules.get(path).ok_or_else(|| AttachError::Module(name.clone()))?;
-                let values = vector(name, array, config.shape(of)[0])?;
-                attached.layers[layer].projections[of as usize].get_or_insert_default().bias = Some(values);
-            }
-            _ => return Err(AttachError::Module(name.clone())),
-        }
+        save(&mut attached, name, array, &modules, (config, weights))?;
     }
     Ok(attached)
 }
 
-fn delta(path: &str, given: &peft::Delta, base: &Matrix, threads: &Threads) -> Result<Delta, AttachError> {
-    check(path, [given.outputs(), given.inputs()], [base.outputs(), base.inputs()])?;
-    let gain = given.magnitude.as_ref().map(|magnitude| {
-        let norms = norms(given, base, threads);
-        magnitude.iter().zip(norms).map(|(m, norm)| m / norm).collect()
+/// Puts one tensor that was trained whole in its place.
+fn save(
+    attached: &mut Attached,
+    name: &str,
+    array: &Array,
+    modules: &BTreeMap<String, (usize, Projection)>,
+    (config, weights): (&Config, &Weights),
+) -> Result<(), AttachError> {
+    let norms = |path: &str| {
+        (0..config.layers).find_map(|layer| {
+            [Norm::Input, Norm::PostAttention].into_iter().find(|of| of.path(layer) == path).map(|of| (layer, of))
+        })
+    };
+    match name.rsplit_once('.') {
+        Some((HEAD, "weight")) => attached.saved_head = Some(matrix(name, array, weights.head())?),
+        Some((EMBEDDINGS, "weight")) => {
+            attached.saved_embeddings = Some(matrix(name, array, &weights.embeddings)?);
+        }
+        Some((FINAL_NORM, "weight")) => attached.norm = Some(vector_of(name, array, config.hidden_size)?),
+        Some((path, "weight")) => {
+            let (layer, of) = norms(path).ok_or_else(|| AttachError::Module(name.to_owned()))?;
+            let values = Some(vector_of(name, array, config.hidden_size)?);
+            let layer = &mut attached.layers[layer];
+            *(if of == Norm::Input { &mut layer.input_norm } else { &mut layer.post_norm }) = values;
+        }
+        Some((path, "bias")) => {
+            let (layer, of) = *modules.get(path).ok_or_else(|| AttachError::Module(name.to_owned()))?;
+            let bias = weights.layers[layer].linears[of as usize].bias.as_deref();
+            let bias = bias.ok_or_else(|| AttachError::Module(name.to_owned()))?;
+            let own = vector_of(name, array, bias.len())?;
+            let change = attached.layers[layer].linears[of as usize].get_or_insert_default();
+            change.shift = Some(own.iter().zip(bias).map(|(own, bias)| own - bias).collect());
+        }
+        _ => return Err(AttachError::Module(name.to_owned())),
+    }
+    Ok(())
+}
+
+fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>) -> Result<LinearChange, AttachError> {
+    let (outputs, inputs, r) = (base.matrix.outputs(), base.matrix.inputs(), delta.r());
+    check(path, &[delta.outputs(), delta.inputs()], &[outputs, inputs])?;
+    let gain = delta.magnitude.as_ref().map(|magnitude| {
+        let mut row = vec![0.0; inputs];
+        let norm = |(o, m): (usize, &f32)| {
+            base.matrix.row(o, &mut row);
+            for (b, a) in delta.b.data[o * r..][..r].iter().zip(delta.a.data.chunks_exact(inputs)) {
+                vector::axpy(delta.scale * b, a, &mut row);
+            }
+            m / vector::dot(&row, &row).sqrt()
+        };
+        magnitude.iter().enumerate().map(norm).collect::<Vec<f32>>()
     });
-    let a = Matrix::from_f32(given.a.data.clone(), given.r(), given.inputs());
-    let b = Matrix::from_f32(given.b.data.clone(), given.outputs(), given.r());
-    Ok(Delta {
-        low_rank: Some((a, b, given.scale)),
-        gain,
-        lora_bias: given.lora_bias.as_ref().map(|bias| bias.iter().map(|value| value * given.scale).collect()),
-        bias: given.bias.clone(),
+    let factor = |o: usize| delta.scale * gain.as_ref().map_or(1.0, |gain| gain[o]);
+    let mut folded = delta.b.data.clone();
+    for (o, row) in folded.chunks_exact_mut(r).enumerate() {
+        let factor = factor(o);
+        row.iter_mut().for_each(|b| *b *= factor);
+    }
+    let mut shift = delta
+        .lora_bias
+        .as_ref()
+        .map(|bias| bias.iter().enumerate().map(|(o, bias)| factor(o) * bias).collect::<Vec<f32>>());
+    if let Some(own) = &delta.bias {
+        let bias = base.bias.ok_or_else(|| AttachError::Module(format!("{path}.bias")))?;
+        let shift = shift.get_or_insert_with(|| vec![0.0; outputs]);
+        shift.iter_mut().zip(own.iter().zip(bias)).for_each(|(shift, (own, bias))| *shift += own - bias);
+    }
+    let form = base.matrix.form();
+    Ok(LinearChange {
+        low_rank: Some((factor_matrix(&delta.a.data, r, inputs, form), factor_matrix(&folded, outputs, r, form))),
+        gain: gain.map(|gain| gain.iter().map(|gain| gain - 1.0).collect()),
+        shift,
     })
 }
 
-/// ‖W + scale · B A‖ of each output row.
-fn norms(given: &peft::Delta, base: &Matrix, threads: &Threads) -> Vec<f32> {
-    let (outputs, inputs, r) = (given.outputs(), given.inputs(), given.r());
-    let mut norms = vec![0.0; outputs];
-    let rows = outputs.div_ceil(threads.count() * 4).max(1);
-    let parts: Vec<Mutex<&mut [f32]>> = norms.chunks_mut(rows).map(Mutex::new).collect();
-    threads.run(parts.len(), |part| {
-        let mut row = vec![0.0; inputs];
-        for (i, norm) in parts[part].lock().iter_mut().enumerate() {
-            let output = part * rows + i;
-            base.row(output, &mut row);
-            for (b, a) in given.b.data[output * r..][..r].iter().zip(given.a.data.chunks(inputs)) {
-                cairn_matrix::vector::axpy(given.scale * b, a, &mut row);
-            }
-            *norm = cairn_matrix::vector::dot(&row, &row).sqrt();
+/// Beside a base in f32 the factors are in f32. Beside any other they are in f16: A in Q8_0 would be a quarter smaller, but
+/// its quantized x changes SmolLM2's sixth token.
+fn factor_matrix(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Matrix {
+    const MOST: f32 = 60_000.0; // f16 ends at 65,504
+    let form = if base != Form::F32 && data.iter().all(|value| value.abs() < MOST) { Form::F16 } else { Form::F32 };
+    let matrix = if form == Form::F16 {
+        // Eight at a time, which matters for the first token of an adapter that is not resident.
+        let mut halves = vec![f16::ZERO; data.len()];
+        halves.convert_from_f32_slice(data);
+        let bytes: Vec<u8> = halves.reinterpret_cast().iter().flat_map(|half| half.to_le_bytes()).collect();
+        Matrix::from_blocks(&bytes, outputs, inputs, form)
+    } else {
+        Matrix::quantize(data, outputs, inputs, form)
+    };
+    matrix.expect("these forms take rows of any length, and the data has been checked")
+}
+
+fn embedding_change(path: &str, delta: &peft::Delta, base: &Matrix) -> Result<EmbeddingChange, AttachError> {
+    let (vocabulary, hidden, r) = (base.outputs(), base.inputs(), delta.r());
+    check(path, &[delta.outputs(), delta.inputs()], &[hidden, vocabulary])?;
+    let transposed = |data: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+        (0..columns).flat_map(|column| (0..rows).map(move |row| data[row * columns + column])).collect()
+    };
+    let scaled: Vec<f32> = delta.b.data.iter().map(|b| delta.scale * b).collect();
+    let mut change =
+        EmbeddingChange { a: transposed(&delta.a.data, r, vocabulary), b: transposed(&scaled, hidden, r), gain: None };
+    if let Some(magnitude) = &delta.magnitude {
+        // ‖W + s B A‖ of each element of the residual stream, over the vocabulary.
+        let (mut row, mut squares) = (vec![0.0; hidden], vec![0.0f32; hidden]);
+        for token in 0..vocabulary {
+            base.row(token, &mut row);
+            change.add(token, 1.0, &mut row);
+            squares.iter_mut().zip(&row).for_each(|(square, value)| *square += value * value);
         }
-    });
-    norms
-}
-
-fn vector(name: &str, array: &Array, width: usize) -> Result<Vec<f32>, AttachError> {
-    if array.shape == [width] {
-        return Ok(array.data.clone());
+        let gain: Vec<f32> = magnitude.iter().zip(&squares).map(|(m, square)| m / square.sqrt()).collect();
+        for row in change.b.chunks_exact_mut(hidden) {
+            row.iter_mut().zip(&gain).for_each(|(b, gain)| *b *= gain);
+        }
+        change.gain = Some(gain.iter().map(|gain| gain - 1.0).collect());
     }
-    Err(AttachError::Shape { name: name.to_owned(), actual: array.shape.clone(), expected: vec![width] })
+    Ok(change)
 }
 
-fn check(name: &str, actual: [usize; 2], expected: [usize; 2]) -> Result<(), AttachError> {
+/// A whole matrix in the base's form.
+fn matrix(name: &str, array: &Array, base: &Matrix) -> Result<Matrix, AttachError> {
+    let (outputs, inputs) = (base.outputs(), base.inputs());
+    check(name, &array.shape, &[outputs, inputs])?;
+    let matrix = Matrix::quantize(&array.data, outputs, inputs, fitting(base.form(), inputs));
+    Ok(matrix.expect("the form fits the row, and the data has been checked"))
+}
+
+fn vector_of(name: &str, array: &Array, width: usize) -> Result<Vec<f32>, AttachError> {
+    check(name, &array.shape, &[width])?;
+    Ok(array.data.clone())
+}
+
+fn check(name: &str, actual: &[usize], expected: &[usize]) -> Result<(), AttachError> {
     if actual == expected {
         return Ok(());
     }

@@ -80,6 +80,21 @@ pub struct Config {
     pub windows: Vec<Option<usize>>,
     /// Whether the head is the embeddings.
     pub tied: bool,
+    /// Which linear layers have a bias.
+    pub biases: Biases,
+    /// Whether each query and key head has a norm (Qwen3).
+    pub qk_norm: bool,
+}
+
+/// Which linear layers have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Biases {
+    /// q, k and v.
+    pub qkv: bool,
+    /// o.
+    pub o: bool,
+    /// gate, up and down.
+    pub mlp: bool,
 }
 
 impl Config {
@@ -94,18 +109,7 @@ impl Config {
             value.ok_or_else(|| LoadError::Field { field: field.to_owned(), expected: "a positive number" })
         };
         let optional = |field: &str, default: usize| if json[field].is_null() { Ok(default) } else { size(field) };
-        for (field, harmless) in [("hidden_act", "silu"), ("position_embedding_type", "absolute")] {
-            if json[field].as_str().is_some_and(|value| value != harmless) {
-                return Err(unsupported(field, &json[field]));
-            }
-        }
-        for field in
-            ["num_local_experts", "num_experts", "attn_logit_softcapping", "final_logit_softcapping", "logit_scale"]
-        {
-            if !json[field].is_null() {
-                return Err(unsupported(field, &json[field]));
-            }
-        }
+        refuse_unknown_mathematics(json)?;
         let (hidden_size, heads, layers) =
             (size("hidden_size")?, size("num_attention_heads")?, size("num_hidden_layers")?);
         let head_dim = optional("head_dim", hidden_size / heads)?;
@@ -126,6 +130,8 @@ impl Config {
             rope: rope(json, head_dim)?,
             windows: windows(json, family, layers)?,
             tied: json["tie_word_embeddings"].as_bool().unwrap_or(false),
+            biases: biases(json, family),
+            qk_norm: family == Family::Qwen3,
         }
         .checked()
     }
@@ -151,6 +157,17 @@ impl Config {
     #[must_use]
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Whether a linear layer has a bias.
+    #[must_use]
+    pub fn has_bias(&self, of: crate::names::Projection) -> bool {
+        use crate::names::Projection as P;
+        match of {
+            P::Q | P::K | P::V => self.biases.qkv,
+            P::O => self.biases.o,
+            P::Gate | P::Up | P::Down => self.biases.mlp,
+        }
     }
 
     /// [outputs, inputs] of a linear layer.
@@ -215,13 +232,23 @@ fn llama3(frequency: f64, factor: f64, low: f64, high: f64, original: f64) -> f6
 }
 
 fn windows(json: &Value, family: Family, layers: usize) -> Result<Vec<Option<usize>>, LoadError> {
-    let used = family == Family::Mistral || json["use_sliding_window"].as_bool() == Some(true);
+    let used = match family {
+        Family::Mistral => true,
+        Family::Qwen2 | Family::Qwen3 => json["use_sliding_window"].as_bool() == Some(true),
+        Family::Llama => false,
+    };
     let window = json["sliding_window"].as_u64().filter(|_| used).map(|window| window as usize);
-    let Some(types) = json["layer_types"].as_array() else {
-        if window.is_some() && family != Family::Mistral {
-            return Err(unsupported("use_sliding_window without layer_types", &json["use_sliding_window"]));
-        }
-        return Ok(vec![window; layers]);
+    if window == Some(0) {
+        return Err(unsupported("sliding_window", &json["sliding_window"]));
+    }
+    // Mistral has the window on all layers; Qwen says on which, older files by the first layer that has it.
+    let types = json["layer_types"].as_array().filter(|_| used && family != Family::Mistral);
+    let Some(types) = types else {
+        let first = match family {
+            Family::Qwen2 | Family::Qwen3 => json["max_window_layers"].as_u64().unwrap_or(28) as usize,
+            Family::Llama | Family::Mistral => 0,
+        };
+        return Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect());
     };
     if types.len() != layers {
         return Err(LoadError::Field { field: "layer_types".into(), expected: "one entry a layer" });
@@ -232,4 +259,119 @@ fn windows(json: &Value, family: Family, layers: usize) -> Result<Vec<Option<usi
         _ => Err(unsupported("layer_types", kind)),
     };
     types.iter().map(of).collect()
+}
+
+/// As each family's own implementation reads them.
+fn biases(json: &Value, family: Family) -> Biases {
+    let is_set = |field: &str| json[field].as_bool() == Some(true);
+    match family {
+        Family::Llama => Biases { qkv: is_set("attention_bias"), o: is_set("attention_bias"), mlp: is_set("mlp_bias") },
+        Family::Mistral => Biases::default(),
+        Family::Qwen2 => Biases { qkv: true, ..Biases::default() },
+        Family::Qwen3 => Biases { qkv: is_set("attention_bias"), o: is_set("attention_bias"), mlp: false },
+    }
+}
+
+/// Fields that other decoders have, and that would change the result if they meant anything here. Those of one family's
+/// own implementation are read elsewhere; fields that say nothing about the mathematics are ignored.
+fn refuse_unknown_mathematics(json: &Value) -> Result<(), LoadError> {
+    let Some(fields) = json.as_object() else {
+        return Err(LoadError::Field { field: "config.json".into(), expected: "an object" });
+    };
+    const MARKS: [&str; 10] = [
+        "softcap",
+        "expert",
+        "multiplier",
+        "logit_scale",
+        "logits_scaling",
+        "clip_qkv",
+        "query_pre_attn_scalar",
+        "kv_lora_rank",
+        "attn_temperature",
+        "attention_chunk_size",
+    ];
+    for (field, value) in fields {
+        let absent = value.is_null() || value == false || value == 0 || value.as_array().is_some_and(Vec::is_empty);
+        let harmless = match field.as_str() {
+            "hidden_act" | "hidden_activation" => value == "silu" || value == "swish",
+            "partial_rotary_factor" => value == 1.0 || value == 1,
+            "position_embedding_type" => value == "absolute" || value == "rope",
+            "no_rope_layers" | "no_rope_layer_interval" | "rope_interleave" | "use_qk_norm" | "quantization_config" => {
+                false
+            }
+            field => !MARKS.iter().any(|mark| field.contains(mark)),
+        };
+        if !absent && !harmless {
+            return Err(unsupported(field, value));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(changes: Value) -> Result<Config, LoadError> {
+        let mut all = json!({
+            "model_type": "llama", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-6,
+            "hidden_act": "silu", "rope_theta": 10000.0,
+        });
+        for (field, value) in changes.as_object().unwrap() {
+            all[field] = value.clone();
+        }
+        Config::from_json(&all)
+    }
+
+    #[test]
+    fn other_mathematics_is_refused_by_name() {
+        for (field, value) in [
+            ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+            ("rope_parameters", json!({"rope_type": "dynamic", "factor": 4.0})),
+            ("final_logit_softcapping", json!(30.0)),
+            ("num_local_experts", json!(8)),
+            ("hidden_act", json!("gelu")),
+            ("partial_rotary_factor", json!(0.5)),
+            ("residual_multiplier", json!(0.22)),
+            ("quantization_config", json!({"quant_method": "awq"})),
+        ] {
+            let error = config(json!({ field: value })).unwrap_err();
+            let named = if field.starts_with("rope") { "rope_type" } else { field };
+            assert!(matches!(&error, LoadError::Unsupported { field, .. } if field == named), "{field}: {error}");
+        }
+        assert!(matches!(config(json!({"model_type": "gemma3"})), Err(LoadError::Family(name)) if name == "gemma3"));
+        assert!(
+            config(json!({"num_experts": 0, "unsloth_version": "2026.1", "final_logit_softcapping": null})).is_ok()
+        );
+    }
+
+    #[test]
+    fn both_spellings_of_rope() {
+        let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64});
+        let old = config(json!({"rope_theta": 500_000.0, "rope_scaling": scaling})).unwrap();
+        let mut parameters = scaling.clone();
+        parameters["rope_theta"] = json!(500_000.0);
+        let new = config(json!({"rope_theta": null, "rope_parameters": parameters})).unwrap();
+        assert_eq!(old.rope, new.rope);
+        assert!(old.rope != config(json!({"rope_theta": 500_000.0})).unwrap().rope);
+    }
+
+    #[test]
+    fn windows_of_each_family() {
+        let of = |changes: Value| config(changes).unwrap().windows;
+        assert_eq!(of(json!({"sliding_window": 16})), [None; 4]);
+        assert_eq!(of(json!({"model_type": "mistral", "sliding_window": 16})), [Some(16); 4]);
+        assert_eq!(of(json!({"model_type": "qwen2", "sliding_window": 16})), [None; 4]);
+        let used =
+            json!({"model_type": "qwen2", "use_sliding_window": true, "sliding_window": 16, "max_window_layers": 3});
+        assert_eq!(of(used), [None, None, None, Some(16)]);
+        let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
+        let used =
+            json!({"model_type": "qwen3", "use_sliding_window": true, "sliding_window": 8, "layer_types": types});
+        assert_eq!(of(used), [Some(8), None, None, Some(8)]);
+    }
 }

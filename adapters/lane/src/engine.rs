@@ -14,7 +14,11 @@
 //! ```
 //! The engine is a thread of its own. It ends, and frees the weights, when the last [`Lane`] and the last stream are gone.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cairn_adapters::{
     AdapterGeneration, EventStream, GenerateError, Generation, Input, ResponseFormat, Sampling, Tool, ToolChoice,
@@ -167,6 +171,10 @@ pub struct LaneStats {
     pub generated_tokens: u64,
     /// Runs of the decoder.
     pub steps: u64,
+    /// Time in the decoder.
+    pub decoding: Duration,
+    /// Time between: planning, choosing tokens, text.
+    pub choosing: Duration,
     /// Requests that were answered.
     pub finished: u64,
     /// Requests that were cancelled after they were let in.

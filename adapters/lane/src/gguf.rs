@@ -18,7 +18,7 @@ use candle_core::{
 
 use crate::{
     Config, Family, Form, LoadError, Rope,
-    config::frequencies,
+    config::{Biases, frequencies},
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
     safetensors::damaged,
     weights::{Data, Raw, Source},
@@ -81,7 +81,7 @@ impl Source for Gguf {
             });
         }
         let data = match raw.data {
-            Data::Numbers(numbers) => Data::Numbers(ordered(&numbers, rows, heads)),
+            Data::Numbers(numbers, form) => Data::Numbers(ordered(&numbers, rows, heads), form),
             Data::Blocks(bytes, form) => Data::Blocks(ordered(&bytes, rows, heads), form),
         };
         Ok(Some(Raw { shape: raw.shape, data }))
@@ -106,18 +106,18 @@ fn ordered<T: Copy>(rows: &[T], count: usize, heads: usize) -> Vec<T> {
     (0..count).flat_map(|row| &rows[of(row) * width..][..width]).copied().collect()
 }
 
-/// Types that the kernels have stay as they are; others, which have no fast kernel, become numbers.
+/// Types that the kernels have stay as they are. Others become numbers, best kept in Q8_0, which holds all of them almost
+/// exactly.
 fn raw(tensor: &QTensor) -> candle_core::Result<Raw> {
     let shape = tensor.shape().dims().to_vec();
-    let form = match tensor.dtype() {
-        GgmlDType::F16 => Some(Form::F16),
-        GgmlDType::Q8_0 => Some(Form::Q8_0),
-        GgmlDType::Q4K => Some(Form::Q4K),
-        _ => None,
-    };
-    let data = match form {
-        Some(form) => Data::Blocks(tensor.data()?.into_owned(), form),
-        None => Data::Numbers(tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?),
+    let numbers = || tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1();
+    let data = match tensor.dtype() {
+        GgmlDType::F16 => Data::Blocks(tensor.data()?.into_owned(), Form::F16),
+        GgmlDType::Q8_0 => Data::Blocks(tensor.data()?.into_owned(), Form::Q8_0),
+        GgmlDType::Q4K => Data::Blocks(tensor.data()?.into_owned(), Form::Q4K),
+        GgmlDType::F32 => Data::Numbers(numbers()?, Form::F32),
+        GgmlDType::BF16 => Data::Numbers(numbers()?, Form::F16),
+        _ => Data::Numbers(numbers()?, Form::Q8_0),
     };
     Ok(Raw { shape, data })
 }
@@ -142,6 +142,12 @@ fn config(content: &Content) -> Result<Config, LoadError> {
     }
     let (hidden_size, heads, layers) = (size("embedding_length")?, size("attention.head_count")?, size("block_count")?);
     let head_dim = size("attention.key_length").unwrap_or(hidden_size / heads);
+    if let Ok(rotated) = size("rope.dimension_count")
+        && rotated != head_dim
+    {
+        let field = format!("{architecture}.rope.dimension_count");
+        return Err(LoadError::Unsupported { field, value: rotated.to_string() });
+    }
     let embeddings = content.tensor_infos.get("token_embd.weight").ok_or_else(|| missing("token_embd.weight"))?;
     let window = value("attention.sliding_window").and_then(|value| value.to_u32().ok()).filter(|it| *it > 0);
     Config {
@@ -161,6 +167,12 @@ fn config(content: &Content) -> Result<Config, LoadError> {
         },
         windows: vec![window.map(|window| window as usize); layers],
         tied: !content.tensor_infos.contains_key("output.weight"),
+        biases: Biases {
+            qkv: content.tensor_infos.contains_key("blk.0.attn_q.bias"),
+            o: content.tensor_infos.contains_key("blk.0.attn_output.bias"),
+            mlp: content.tensor_infos.contains_key("blk.0.ffn_down.bias"),
+        },
+        qk_norm: family == Family::Qwen3,
     }
     .checked()
 }

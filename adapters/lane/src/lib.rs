@@ -20,29 +20,34 @@
 
 mod attach;
 mod attention;
-mod cache;
+mod batch;
 mod config;
 mod constrain;
 mod decoder;
-mod delta;
 mod describe;
 mod engine;
 mod error;
+mod forward;
 mod gguf;
 pub mod names;
 mod prefix;
 mod prepare;
+mod profile;
+mod project;
+mod rows;
 mod safetensors;
 mod schedule;
+mod sequence;
 mod text;
 mod weights;
 
 pub use attach::Attached;
-pub use cache::Sequence;
 pub use cairn_matrix::Form;
-pub use config::{Config, Family, Rope};
+pub use config::{Biases, Config, Family, Rope};
 pub use decoder::{Decoder, Options, Row, Wanted};
 pub use describe::Description;
 pub use engine::{Lane, LaneAdapter, LaneOptions, LaneRequest, LaneStats, OpenError, Prompt};
 pub use error::{AttachError, LoadError, StepError};
+pub use profile::Profile;
+pub use sequence::Sequence;
 pub use text::TextError;

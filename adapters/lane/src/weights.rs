@@ -15,7 +15,8 @@ pub(crate) struct Raw {
 
 /// Numbers, or GGML blocks row after row.
 pub(crate) enum Data {
-    Numbers(Vec<f32>),
+    /// With the form to keep them in where none is asked for.
+    Numbers(Vec<f32>, Form),
     Blocks(Vec<u8>, Form),
 }
 
@@ -33,7 +34,7 @@ pub(crate) trait Source {
 
 /// One block.
 pub(crate) struct Layer {
-    pub(crate) projections: [Linear; 7],
+    pub(crate) linears: [Linear; 7],
     pub(crate) input_norm: Vec<f32>,
     pub(crate) post_norm: Vec<f32>,
     pub(crate) query_norm: Option<Vec<f32>>,
@@ -41,9 +42,16 @@ pub(crate) struct Layer {
 }
 
 /// y = W x + bias
-pub(crate) struct Linear {
-    pub(crate) matrix: Matrix,
-    pub(crate) bias: Option<Vec<f32>>,
+#[derive(Clone, Copy)]
+pub(crate) struct Linear<M = Matrix, B = Vec<f32>> {
+    pub(crate) matrix: M,
+    pub(crate) bias: Option<B>,
+}
+
+impl Linear {
+    pub(crate) fn as_ref(&self) -> Linear<&Matrix, &[f32]> {
+        Linear { matrix: &self.matrix, bias: self.bias.as_deref() }
+    }
 }
 
 /// All of it.
@@ -52,7 +60,7 @@ pub(crate) struct Weights {
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Vec<f32>,
     /// None = the embeddings.
-    pub(crate) head: Option<Matrix>,
+    head: Option<Matrix>,
 }
 
 impl Weights {
@@ -60,26 +68,29 @@ impl Weights {
     pub(crate) fn read(config: &Config, source: &mut dyn Source, form: Option<Form>) -> Result<Self, LoadError> {
         let mut reader = Reader { source, form };
         let layer = |reader: &mut Reader<'_>, at: usize| {
-            let mut projections = Vec::with_capacity(7);
+            let mut linears = Vec::with_capacity(7);
             for of in Projection::ALL {
                 let [outputs, inputs] = config.shape(of);
                 let path = of.path(at);
-                let bias = reader.vector(&format!("{path}.bias"), outputs)?;
-                projections.push(Linear { matrix: reader.matrix(&path, outputs, inputs)?, bias });
+                let bias = if config.has_bias(of) {
+                    let name = format!("{path}.bias");
+                    Some(reader.vector(&name, outputs)?.ok_or(LoadError::MissingTensor(name))?)
+                } else {
+                    None
+                };
+                linears.push(Linear { matrix: reader.matrix(&path, outputs, inputs)?, bias });
             }
-            let mut norm = |of: Norm, width: usize| reader.vector(&format!("{}.weight", of.path(at)), width);
-            let missing = |of: Norm| LoadError::MissingTensor(format!("{}.weight", of.path(at)));
-            let (query_norm, key_norm) = (norm(Norm::Query, config.head_dim)?, norm(Norm::Key, config.head_dim)?);
-            if config.family == crate::Family::Qwen3 && (query_norm.is_none() || key_norm.is_none()) {
-                return Err(missing(Norm::Query));
-            }
+            let mut norm = |of: Norm, width: usize| {
+                let name = format!("{}.weight", of.path(at));
+                reader.vector(&name, width)?.ok_or(LoadError::MissingTensor(name))
+            };
+            let head_norm = config.qk_norm.then_some(config.head_dim);
             Ok(Layer {
-                input_norm: norm(Norm::Input, config.hidden_size)?.ok_or_else(|| missing(Norm::Input))?,
-                post_norm: norm(Norm::PostAttention, config.hidden_size)?
-                    .ok_or_else(|| missing(Norm::PostAttention))?,
-                query_norm,
-                key_norm,
-                projections: projections.try_into().unwrap_or_else(|_| unreachable!("one for each of Projection::ALL")),
+                input_norm: norm(Norm::Input, config.hidden_size)?,
+                post_norm: norm(Norm::PostAttention, config.hidden_size)?,
+                query_norm: head_norm.map(|width| norm(Norm::Query, width)).transpose()?,
+                key_norm: head_norm.map(|width| norm(Norm::Key, width)).transpose()?,
+                linears: linears.try_into().unwrap_or_else(|_| unreachable!("one for each of Projection::ALL")),
             })
         };
         let embeddings = reader.matrix(EMBEDDINGS, config.vocab_size, config.hidden_size)?;
@@ -96,9 +107,14 @@ impl Weights {
         Ok(Self { embeddings, layers, norm, head })
     }
 
+    /// The head, [vocabulary, hidden].
+    pub(crate) fn head(&self) -> &Matrix {
+        self.head.as_ref().unwrap_or(&self.embeddings)
+    }
+
     /// Bytes of all matrices.
     pub(crate) fn bytes(&self) -> usize {
-        let blocks = self.layers.iter().flat_map(|layer| &layer.projections).map(|linear| linear.matrix.bytes());
+        let blocks = self.layers.iter().flat_map(|layer| &layer.linears).map(|linear| linear.matrix.bytes());
         blocks.sum::<usize>() + self.embeddings.bytes() + self.head.as_ref().map_or(0, Matrix::bytes)
     }
 }
@@ -113,7 +129,7 @@ impl Reader<'_> {
         let Some(raw) = self.source.take(name)? else { return Ok(None) };
         check(name, &raw.shape, &[width])?;
         match raw.data {
-            Data::Numbers(numbers) => Ok(Some(numbers)),
+            Data::Numbers(numbers, _) => Ok(Some(numbers)),
             Data::Blocks(bytes, form) => {
                 let matrix = Matrix::from_blocks(&bytes, 1, width, form);
                 let matrix = matrix.map_err(|source| LoadError::Form { name: name.to_owned(), source })?;
@@ -139,8 +155,9 @@ impl Reader<'_> {
             }
             (Data::Blocks(bytes, stored), Some(form)) => Matrix::from_blocks(&bytes, outputs, inputs, stored)
                 .and_then(|matrix| Matrix::quantize(&numbers(&matrix), outputs, inputs, fitting(form, inputs))),
-            (Data::Numbers(numbers), None | Some(Form::F32)) => Ok(Matrix::from_f32(numbers, outputs, inputs)),
-            (Data::Numbers(numbers), Some(form)) => Matrix::quantize(&numbers, outputs, inputs, fitting(form, inputs)),
+            (Data::Numbers(numbers, stored), form) => {
+                Matrix::quantize(&numbers, outputs, inputs, fitting(form.unwrap_or(stored), inputs))
+            }
         };
         matrix.map(Some).map_err(|source| LoadError::Form { name, source })
     }

@@ -171,7 +171,10 @@ impl TileMut<'_> {
         {
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             fn avx512(tile: &mut TileMut<'_>, from: &[f32]) {
-                tile.fill_inline(from);
+                match tile {
+                    TileMut::Dense { rows, x } if *rows > 1 => crate::kernel::avx512::gather(*rows, x, from),
+                    tile => tile.fill_inline(from),
+                }
             }
             #[target_feature(enable = "avx2,fma")]
             fn avx2(tile: &mut TileMut<'_>, from: &[f32]) {

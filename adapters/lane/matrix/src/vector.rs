@@ -3,6 +3,9 @@
 //! The bodies are plain Rust that the compiler vectorises, compiled once for AVX-512, once for AVX2 and once for the
 //! target. Sums run in a fixed order, 64 chains over the elements and then a tree, so results are the same bits everywhere.
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::Isa;
+
 /// Chains of a sum: four 512-bit registers, enough to hide the latency of an addition.
 const CHAINS: usize = 64;
 
@@ -24,14 +27,14 @@ macro_rules! kernels {
                 fn avx2($($arg: $type),*) $(-> $out)? {
                     portable($($arg),*)
                 }
-                match crate::kernel::Isa::best() {
+                match Isa::best() {
                     // SAFETY: the machine has what the function needs.
                     #[allow(unsafe_code)]
-                    crate::kernel::Isa::Avx512Vnni | crate::kernel::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    Isa::Avx512Vnni | Isa::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     #[allow(unsafe_code)]
-                    crate::kernel::Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    crate::kernel::Isa::Portable => {}
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Portable => {}
                 }
             }
             portable($($arg),*)
@@ -118,16 +121,6 @@ kernels! {
         }
     }
 
-    /// out[t] = scale · query · keys[t · stride ..], one for each element of `out`: attention scores.
-    ///
-    /// # Panics
-    /// If `keys` is too short.
-    pub fn scores(query: &[f32], keys: &[f32], stride: usize, scale: f32, out: &mut [f32]) {
-        for (t, out) in out.iter_mut().enumerate() {
-            *out = scale * dot_inline(query, &keys[t * stride..][..query.len()]);
-        }
-    }
-
     /// out = Σ_t weights[t] · values[t · stride ..], in the order of t: the attended value.
     ///
     /// # Panics
@@ -153,6 +146,27 @@ kernels! {
                 *out = weight.mul_add(*value, *out);
             }
         }
+    }
+}
+
+/// out[t] = scale · query · keys[t · stride ..], one for each element of `out`: attention scores.
+///
+/// # Panics
+/// If `keys` is too short.
+pub fn scores(query: &[f32], keys: &[f32], stride: usize, scale: f32, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if query.len().is_multiple_of(CHAINS) && matches!(Isa::best(), Isa::Avx512 | Isa::Avx512Vnni) {
+        // SAFETY: the machine has AVX-512.
+        #[allow(unsafe_code)]
+        return unsafe { crate::kernel::attention::scores(query, keys, stride, scale, out) };
+    }
+    scores_of_each(query, keys, stride, scale, out);
+}
+
+/// [`scores`], key by key.
+fn scores_of_each(query: &[f32], keys: &[f32], stride: usize, scale: f32, out: &mut [f32]) {
+    for (t, out) in out.iter_mut().enumerate() {
+        *out = scale * dot(query, &keys[t * stride..][..query.len()]);
     }
 }
 
@@ -278,6 +292,14 @@ mod tests {
                 let expected: f64 = (0..length).map(|t| scored(t) / total * f64::from(keys[t * stride + i])).sum();
                 assert!((f64::from(*out) - expected).abs() < 2e-6, "{width} x {length}, {i}");
             }
+        }
+        for (width, length) in [(64, 1), (64, 16), (64, 47), (128, 33), (192, 5)] {
+            let stride = width + 16;
+            let (q, keys) = (numbers(width, 7), numbers(length * stride, 8));
+            let (mut fast, mut plain) = (vec![0.0; length], vec![1.0; length]);
+            scores(&q, &keys[..(length - 1) * stride + width], stride, 0.3, &mut fast);
+            scores_of_each(&q, &keys, stride, 0.3, &mut plain);
+            assert_eq!(fast, plain, "{width} x {length}");
         }
         let mut masked = [1.0, f32::NEG_INFINITY, 1.0];
         softmax(&mut masked);

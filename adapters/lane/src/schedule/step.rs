@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    time::Instant,
 };
 
 use cairn_adapters::GenerateError;
@@ -28,6 +29,7 @@ struct Planned {
 impl Scheduler {
     /// Computes and chooses. An error or a panic in the decoder ends the requests of this step, and no others.
     pub(super) fn step(&mut self) {
+        let began = Instant::now();
         let plan = self.plan();
         if plan.is_empty() {
             return;
@@ -47,9 +49,10 @@ impl Scheduler {
         }
         let (decoder, logits) = (&self.decoder, &mut self.logits);
         logits.clear();
+        let planned = Instant::now();
         let done = catch_unwind(AssertUnwindSafe(|| decoder.step(&mut rows, logits).map_err(engine_error)));
         drop(rows);
-        self.stats.steps += 1;
+        let decoded = Instant::now();
         match done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
             Ok(()) => self.take(&plan),
             Err(error) => {
@@ -59,6 +62,9 @@ impl Scheduler {
                 }
             }
         }
+        self.stats.steps += 1;
+        self.stats.decoding += decoded - planned;
+        self.stats.choosing += planned - began + decoded.elapsed();
     }
 
     /// Answers that need one token first, then as much of the prompts as the step may hold. In the order of admission.

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CHUNK, Sums, check_dense, check_quantized};
+use super::{CHUNK, MOST_ROWS, Sums, check_dense, check_quantized};
 use crate::{
     Form,
     activations::{BLOCK, DenseTile, QuantizedTile},
@@ -51,6 +51,26 @@ pub(super) fn q8_0(panel: Panel<'_>, tile: QuantizedTile<'_>, ahead: &[Line], su
 pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, ahead: &[Line], sums: &mut [Sums]) {
     check_quantized(panel, tile, sums);
     by_shape!(q4_k_tile, panel, tile, ahead, sums, 1 2 3 4 5 6);
+}
+
+/// Gathers the rows of a dense tile: `x[i * rows + r] = from[r * inputs + i]`.
+#[target_feature(enable = "avx512f")]
+pub(crate) fn gather(rows: usize, x: &mut [f32], from: &[f32]) {
+    let inputs = from.len() / rows;
+    assert!(rows <= MOST_ROWS && x.len() == rows * inputs && from.len() == rows * inputs);
+    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(rows as i32));
+    // 16 inputs of every row at a time, so that the lines written are complete when they leave the cache.
+    for i in (0..inputs).step_by(LANES) {
+        let mask = u16::MAX >> LANES.saturating_sub(inputs - i);
+        for r in 0..rows {
+            // SAFETY: the mask selects inputs below `inputs`, whose places in both slices the assertion covers.
+            unsafe {
+                let values = _mm512_maskz_loadu_ps(mask, from.as_ptr().add(r * inputs + i));
+                _mm512_mask_i32scatter_ps::<4>(x.as_mut_ptr().add(i * rows + r).cast(), mask, places, values);
+            }
+        }
+    }
 }
 
 macro_rules! dense_tile {

@@ -8,11 +8,14 @@
 //! A kernel goes on from the sums it is given, so a long row may be cut into parts (between chunks or blocks) at will.
 
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // intrinsics load and store
+pub(crate) mod attention;
+#[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, clippy::needless_range_loop)] // intrinsics load and store; r and g index several arrays
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, clippy::needless_range_loop)] // intrinsics load and store; r and g index several arrays
-mod avx512;
+pub(crate) mod avx512;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
