@@ -355,6 +355,9 @@ pub enum GenerateError {
         /// The model's context length.
         context: usize,
     },
+    /// The adapter does not fit what the base has become.
+    #[error("the adapter does not fit the model: {0}")]
+    AdapterIncompatible(String),
     /// The request asks for what this engine cannot do.
     #[error("{0}")]
     Unsupported(String),

@@ -73,7 +73,7 @@ impl fmt::Display for ModelName {
 pub struct WeightsHash(pub String);
 
 /// SHA-256 (lower-case hex) of an adapter's canonical configuration and weights.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct AdapterGeneration(pub String);
 
 #[cfg(test)]

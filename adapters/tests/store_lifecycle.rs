@@ -42,7 +42,7 @@ async fn every_golden_adapter_is_stored_once_and_loads_as_it_was() {
         store.publish(family, &alias, &first.generation.0[..12], &caller).await.unwrap();
         let lease = store.resolve(family, &alias.as_str().parse().unwrap(), "", &caller).await.unwrap();
         assert_eq!(lease.generation, first.generation);
-        let loaded = store.load(&lease).await.unwrap();
+        let loaded = store.load(&lease.generation).await.unwrap();
         let original = Adapter::read(path, &Limits::default()).unwrap();
         assert_eq!((loaded.layers, loaded.saved), (original.layers, original.saved));
     }
@@ -235,7 +235,7 @@ async fn deletion_waits_for_leases() {
     assert!(matches!(store.publish("base", &style, &old.0, &alice).await, Err(StoreError::NotFound { .. })));
     assert!(matches!(store.rollback("base", &style, &alice).await, Err(StoreError::NothingEarlier { .. })));
     drop(lease);
-    assert!(store.load(&second).await.is_ok());
+    assert!(store.load(&second.generation).await.is_ok());
     assert!(store.generations("base", "alice", (None, 9), &alice).await.unwrap().items.iter().any(|g| g.deleting));
     drop(second);
     until(async || store.generations("base", "alice", (None, 9), &alice).await.unwrap().items.len() == 1).await;
@@ -267,7 +267,7 @@ async fn the_same_content_of_two_owners_is_kept_until_both_delete_it() {
     .await;
     store.publish("base", &name("b"), &b.generation.0, &bob).await.unwrap();
     let lease = store.resolve("base", &"b".parse().unwrap(), "k", &bob).await.unwrap();
-    store.load(&lease).await.unwrap();
+    store.load(&lease.generation).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -286,7 +286,7 @@ async fn leases_and_deletions_at_once_never_lose_weights() {
                 let (store, alice, pinned) = (store.clone(), alice.clone(), pinned.clone());
                 tokio::spawn(async move {
                     match store.resolve("base", &pinned, "k", &alice).await {
-                        Ok(lease) => drop(store.load(&lease).await.unwrap()), // a lease always has its weights
+                        Ok(lease) => drop(store.load(&lease.generation).await.unwrap()), // a lease always has its weights
                         Err(error) => assert!(matches!(error, StoreError::NotFound { .. }), "{error}"),
                     }
                 })
@@ -418,7 +418,7 @@ async fn a_bucket_holds_generations_below_its_prefix() {
     assert_eq!(listed().await, expected.map(|file| format!("cairn/adapters/{}/{file}", generation.0)));
     store.publish("base", &name("style"), &generation.0, &alice).await.unwrap();
     let lease = store.resolve("base", &"style".parse().unwrap(), "k", &alice).await.unwrap();
-    store.load(&lease).await.unwrap();
+    store.load(&lease.generation).await.unwrap();
     store.unpublish("base", &name("style"), &alice).await.unwrap();
     store.delete("base", &generation, "alice", &alice).await.unwrap();
     drop(lease);
@@ -438,7 +438,7 @@ async fn altered_weights_are_never_served() {
     bytes[last] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let lease = store.resolve("base", &"style".parse().unwrap(), "k", &alice).await.unwrap();
-    assert!(matches!(store.load(&lease).await, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.load(&lease.generation).await, Err(StoreError::Corrupt { .. })));
 }
 
 /// Waits for work in the background, without a fixed sleep.

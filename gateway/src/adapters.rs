@@ -8,6 +8,7 @@ use cairn_adapters::{
     compatibility::{Base, template_hash, tokenizer_hash},
     store::{Caller as StoreCaller, Objects, Store, StoreError, StoreOptions},
 };
+use cairn_base::{Kind, Manifest};
 use cairn_lane::Description;
 use parking_lot::Mutex;
 
@@ -73,10 +74,12 @@ impl Adapters {
         if let Some(base) = self.bases.lock().get(&parsed) {
             return Ok(base.clone());
         }
-        let serving = self.models_dir.join(name).join("serving");
-        if !serving.is_dir() {
-            return Err(unknown());
+        let directory = self.models_dir.join(name);
+        let manifest = Manifest::read(&directory).map_err(|_| unknown())?;
+        if manifest.kind != Kind::Chat {
+            return Err(ApiError::invalid("base", format!("{parsed} takes no adapters: it is an embedding model")));
         }
+        let serving = directory.join("serving");
         let name = name.to_owned();
         let described = tokio::task::spawn_blocking(move || describe(&serving, name));
         let base = described.await.map_err(ApiError::internal)?.map_err(|error| {
@@ -87,11 +90,42 @@ impl Adapters {
     }
 }
 
+impl Adapters {
+    /// The bases on which the caller may use an alias of this name.
+    pub(crate) async fn bases_of(
+        &self,
+        models: &cairn_base::BaseModels,
+        alias: &str,
+        caller: &Caller,
+    ) -> Result<Vec<ModelName>, ApiError> {
+        let Ok(alias) = alias.parse() else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for listed in models.list().map_err(ApiError::internal)? {
+            let base = &listed.manifest.name;
+            match self.store.alias(base.as_str(), &alias, &caller.into()).await {
+                Ok(_) => found.push(base.clone()),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// Changes read from the outbox at once.
 const CHANGES: u32 = 64;
 
 fn describe(serving: &Path, name: String) -> Result<Base, cairn_lane::LoadError> {
-    let Description { config, linears, embeddings, others } = Description::read(serving)?;
+    let (architecture, linears, embeddings, others) = match Description::read(serving) {
+        Ok(Description { config, linears, embeddings, others }) => {
+            (config.family.to_string(), linears, embeddings, others)
+        }
+        // A family that the lane does not know: adapters are merged into its weights.
+        Err(error) => match cairn_adapters::compatibility::checkpoint(serving) {
+            Ok(found) => (found.architecture, found.linears, found.embeddings, found.others),
+            Err(_) => return Err(error),
+        },
+    };
     let template = std::fs::read_to_string(serving.join("chat_template.jinja")).ok().or_else(|| {
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(serving.join("tokenizer_config.json")).ok()?).ok()?;
@@ -99,7 +133,7 @@ fn describe(serving: &Path, name: String) -> Result<Base, cairn_lane::LoadError>
     });
     Ok(Base {
         name,
-        architecture: config.family.to_string(),
+        architecture,
         linears,
         embeddings,
         others,

@@ -51,7 +51,8 @@ pub(crate) struct Server {
     pub(crate) body_limit_kib: usize,
     /// Largest upload to ingest, in MiB.
     pub(crate) upload_limit_mib: usize,
-    /// Longest time from a request's start to its answer's first byte, and between the parts of a stream, in seconds.
+    /// Longest time from a request's start to its answer's first byte, and between the parts of a stream, in seconds; in
+    /// the adapter lane also to its last byte.
     pub(crate) timeout_s: u64,
     /// How long a shutdown waits for answers in flight, in seconds.
     pub(crate) shutdown_grace_s: u64,
@@ -88,6 +89,18 @@ pub(crate) enum WhenLoading {
     Unavailable,
 }
 
+/// Which engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EngineChoice {
+    /// The faster one, by measurement.
+    Auto,
+    /// The adapter lane.
+    Lane,
+    /// mistral.rs.
+    MistralRs,
+}
+
 /// Base models.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -98,6 +111,10 @@ pub(crate) struct Models {
     pub(crate) preload: Vec<String>,
     /// Memory that loaded models may take together, in MiB; the least recently used is unloaded to make room.
     pub(crate) memory_budget_mib: u64,
+    /// What answers: "auto" (on the CPU the adapter lane for the families that it knows, mistral.rs for the others; with
+    /// "cuda" or "metal" mistral.rs), "lane" (other families are refused) or "mistralrs" (requests with adapters then load
+    /// the model a second time, into the lane).
+    pub(crate) engine: EngineChoice,
     /// What a request does while its model is being loaded: "wait" or "unavailable" (503 with Retry-After).
     pub(crate) when_loading: WhenLoading,
     /// Retry-After while loading or overloaded, in seconds.
@@ -110,7 +127,7 @@ pub(crate) struct Models {
     pub(crate) embedding: String,
 }
 
-/// Answers with LoRA adapters. The first request with an adapter loads its base once more, into the adapter lane.
+/// The adapter lane. What it may take counts towards models.memory_budget_mib: the weights and both figures below.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Adapters {
@@ -120,6 +137,8 @@ pub(crate) struct Adapters {
     pub(crate) kv_mib: u64,
     /// How the base's weights are kept: "stored" (as they were pulled), "f32", "f16", "q8_0" or "q4_k".
     pub(crate) form: LaneForm,
+    /// Directory that adapters may be uploaded from by path (POST /v1/load_lora_adapter, as vLLM has it); empty: none.
+    pub(crate) import_dir: PathBuf,
 }
 
 /// How the adapter lane keeps weights.
@@ -239,6 +258,7 @@ impl Default for Models {
             dir: PathBuf::new(),
             preload: Vec::new(),
             memory_budget_mib: 8192,
+            engine: EngineChoice::Auto,
             when_loading: WhenLoading::Wait,
             retry_after_s: 5,
             max_in_flight: 64,
@@ -250,7 +270,7 @@ impl Default for Models {
 
 impl Default for Adapters {
     fn default() -> Self {
-        Self { resident_mib: 512, kv_mib: 1024, form: LaneForm::Stored }
+        Self { resident_mib: 512, kv_mib: 1024, form: LaneForm::Stored, import_dir: PathBuf::new() }
     }
 }
 
@@ -300,6 +320,7 @@ pub(crate) struct Config {
     pub(crate) models_dir: PathBuf,
     pub(crate) preload: Vec<String>,
     pub(crate) memory_budget: u64,
+    pub(crate) engine: EngineChoice,
     pub(crate) when_loading: WhenLoading,
     pub(crate) retry_after: Duration,
     pub(crate) max_in_flight: usize,
@@ -400,6 +421,7 @@ impl Config {
             },
             preload: models.preload,
             memory_budget: models.memory_budget_mib * 1024 * 1024,
+            engine: models.engine,
             when_loading: models.when_loading,
             retry_after: Duration::from_secs(models.retry_after_s),
             max_in_flight: models.max_in_flight,

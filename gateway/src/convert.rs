@@ -30,6 +30,7 @@ pub(crate) fn candidate(candidate: &cairn_index::Candidate, with_text: bool) -> 
         leaf: datapoint.leaf.to_string(),
         why: Why {
             rank: candidate.rank,
+            phrase_score: candidate.phrase_score,
             fused_score: candidate.fused_score,
             vector_score: candidate.vector_score,
             vector_rank: candidate.vector_rank,
@@ -148,6 +149,11 @@ pub(crate) fn base_config(config: &crate::config::Config) -> cairn_base::BaseCon
     cairn_base::BaseConfig {
         models_dir: config.models_dir.clone(),
         memory_budget: config.memory_budget,
+        engine: match config.engine {
+            crate::config::EngineChoice::Auto => cairn_base::EngineName::Auto,
+            crate::config::EngineChoice::Lane => cairn_base::EngineName::Lane,
+            crate::config::EngineChoice::MistralRs => cairn_base::EngineName::MistralRs,
+        },
         when_loading: match config.when_loading {
             crate::config::WhenLoading::Wait => cairn_base::WhenLoading::Wait,
             crate::config::WhenLoading::Unavailable => cairn_base::WhenLoading::Unavailable,

@@ -168,6 +168,7 @@ impl From<GenerateError> for ApiError {
             GenerateError::PromptTooLong { .. } => {
                 Self { param: Some("messages".into()), ..Self::new(Code::ContextLengthExceeded, message) }
             }
+            GenerateError::AdapterIncompatible(_) => Self::new(Code::AdapterIncompatible, message),
             GenerateError::Unsupported(_) => Self::new(Code::UnsupportedParameter, message),
             GenerateError::Engine { .. } => Self::internal(message),
         }

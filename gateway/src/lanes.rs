@@ -1,130 +1,122 @@
-//! Answers with adapters: one lane for each base that is asked for with one, and the adapters that are ready in it.
+//! The adapter lane as the base models' registry loads it, and how requests name what is attached to a base.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use cairn_adapters::{
-    AdapterShare, EventStream, GenerateError, Generation, ModelName,
-    store::{Lease, Prepared, Reference, Resident, StoreError},
+    AdapterGeneration, EventStream, GenerateError, Generation, Generator, ModelName, peft,
+    store::{Lease, Prepared, Reference, Resident, Store, StoreError},
 };
-use cairn_base::BaseModels;
-use cairn_lane::{AttachError, Attached, Lane, LaneAdapter, LaneOptions, LaneRequest, Options};
+use cairn_base::{Beside, BesideModel, Manifest};
+use cairn_lane::{AttachError, Attached, Description, Lane, LaneAdapter, LaneOptions, LaneRequest, Options};
 use futures::StreamExt;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 
-use crate::{
-    adapters::Adapters,
-    auth::Caller,
-    config::{self, Config},
-    error::{ApiError, Code},
-};
+use crate::{auth::Caller, config, error::ApiError, state::AppState};
 
-/// The lanes of a gateway. Cheap to clone.
-#[derive(Clone)]
+/// Opens lanes, which attach adapters from the store.
 pub(crate) struct Lanes {
-    adapters: Adapters,
-    config: Arc<Config>,
-    /// One entry a base, opened by its first request; others wait for it. Written by [`Lanes::open`].
-    open: Arc<Mutex<HashMap<ModelName, Arc<OnceCell<Served>>>>>,
+    pub(crate) store: Store,
+    pub(crate) config: config::Adapters,
 }
 
-/// A base in its lane.
-#[derive(Clone)]
+#[async_trait::async_trait]
+impl Beside for Lanes {
+    fn serves(&self, serving: &Path) -> bool {
+        Description::read(serving).is_ok()
+    }
+
+    fn memory_bytes(&self, manifest: &Manifest) -> u64 {
+        manifest.memory_bytes.saturating_add((self.config.kv_mib + self.config.resident_mib) << 20)
+    }
+
+    fn open(&self, serving: &Path, manifest: &Manifest) -> Result<Arc<dyn BesideModel>, String> {
+        let config::Adapters { resident_mib, kv_mib, form, .. } = &self.config;
+        let options = LaneOptions {
+            decoder: Options { form: form.form(), ..Options::default() },
+            weights: manifest.serving_hash.clone(),
+            kv_bytes: kv_mib << 20,
+            ..LaneOptions::default()
+        };
+        let lane = Lane::open(serving, options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        let weigh = |attached: &Arc<Attached>| attached.resident_bytes() as u64;
+        Ok(Arc::new(Served { lane, resident: Resident::new(resident_mib << 20, weigh), store: self.store.clone() }))
+    }
+
+    async fn adapter(&self, generation: &AdapterGeneration) -> Result<peft::Adapter, GenerateError> {
+        self.store.load(generation).await.map_err(unreadable)
+    }
+}
+
+/// A base in its lane, and the adapters that are ready there.
 struct Served {
     lane: Lane,
     resident: Resident<Arc<Attached>>,
+    store: Store,
 }
 
-/// A base and what is attached to it, as a request writes it.
-pub(crate) struct Addressed {
-    pub(crate) model: ModelName,
-    pub(crate) adapters: Vec<(Reference, f32)>,
-}
-
-impl Lanes {
-    pub(crate) fn new(adapters: Adapters, config: Config) -> Self {
-        Self { adapters, config: Arc::new(config), open: Arc::default() }
-    }
-
-    /// Generates with adapters. Their generations are pinned until the stream is dropped, whatever becomes of the aliases.
-    pub(crate) async fn generate(
-        &self,
-        models: &BaseModels,
-        addressed: Addressed,
-        mut generation: Generation,
-        caller: &Caller,
-        request_key: &str,
-    ) -> Result<EventStream, ApiError> {
-        // The base first: an unknown one is no reason to speak of adapters.
-        let weights = models.get(&addressed.model)?.manifest.serving_hash.clone();
-        let mut leases = Vec::with_capacity(addressed.adapters.len());
-        for (reference, weight) in addressed.adapters {
-            let by = caller.into();
-            let lease = self.adapters.store.resolve(addressed.model.as_str(), &reference, request_key, &by);
-            let lease = lease.await.map_err(|error| unknown_adapter(error, &addressed.model, &reference))?;
-            leases.push((lease, weight));
+#[async_trait::async_trait]
+impl Generator for Served {
+    async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
+        let mut held = Vec::with_capacity(request.adapters.len());
+        for share in &request.adapters {
+            held.push(self.attached(&share.generation).await?);
         }
-        let served = self.open(&addressed.model, weights).await?;
-        let mut attached = Vec::with_capacity(leases.len());
-        for (lease, _) in &leases {
-            attached.push(self.attached(&served, lease).await?);
-        }
-        let of = |((lease, weight), attached): (&(Lease, f32), &Prepared<Arc<Attached>>)| LaneAdapter {
-            generation: lease.generation.clone(),
+        let attached = request.adapters.iter().zip(&held).map(|(share, attached)| LaneAdapter {
+            generation: share.generation.clone(),
             attached: Arc::clone(attached),
-            weight: *weight,
-        };
-        let adapters: Vec<LaneAdapter> = leases.iter().zip(&attached).map(of).collect();
-        generation.adapters = adapters
-            .iter()
-            .map(|adapter| AdapterShare { generation: adapter.generation.clone(), weight: adapter.weight })
-            .collect();
-        let events = served.lane.generate(LaneRequest::of(generation, adapters)).await?;
-        let held = (leases, attached);
-        Ok(events
-            .map(move |event| {
-                let _pinned = &held;
-                event
-            })
-            .boxed())
-    }
-
-    async fn open(&self, model: &ModelName, weights: cairn_adapters::WeightsHash) -> Result<Served, ApiError> {
-        let cell = self.open.lock().entry(model.clone()).or_default().clone();
-        let served = cell.get_or_try_init(|| async {
-            let serving = self.config.models_dir.join(model.as_str()).join("serving");
-            let config::Adapters { resident_mib, kv_mib, form } = &self.config.adapters;
-            let options = LaneOptions {
-                decoder: Options { form: form.form(), ..Options::default() },
-                weights,
-                kv_bytes: kv_mib << 20,
-                ..LaneOptions::default()
-            };
-            let started = std::time::Instant::now();
-            let lane = tokio::task::spawn_blocking(move || Lane::open(&serving, options)).await;
-            let lane = lane.map_err(ApiError::internal)?.map_err(|error| {
-                let reason = format!("{:#}", anyhow::Error::from(error));
-                ApiError::from(GenerateError::Load { model: model.to_string(), reason })
-            })?;
-            tracing::info!(%model, ms = started.elapsed().as_millis() as u64, "opened the adapter lane");
-            let weigh = |attached: &Arc<Attached>| attached.resident_bytes() as u64;
-            Ok::<_, ApiError>(Served { lane, resident: Resident::new(resident_mib << 20, weigh) })
+            weight: share.weight,
         });
-        served.await.cloned()
+        let attached = attached.collect();
+        let events = self.lane.generate(LaneRequest::of(request, attached)).await?;
+        Ok(holding(events, held))
+    }
+}
+
+impl Served {
+    /// The adapter, ready in the lane: from memory, or loaded once for all that wait.
+    async fn attached(&self, generation: &AdapterGeneration) -> Result<Prepared<Arc<Attached>>, GenerateError> {
+        let load = || async {
+            let started = std::time::Instant::now();
+            let adapter = self.store.load(generation).await?;
+            let lane = self.lane.clone();
+            let attached = tokio::task::spawn_blocking(move || lane.attach(&adapter)).await;
+            let attached = Arc::new(attached.map_err(StoreError::from)??);
+            metrics::histogram!("cairn_adapter_attach_seconds").record(started.elapsed().as_secs_f64());
+            Ok::<_, NotAttached>(attached)
+        };
+        self.resident.get(generation, load).await.map_err(|error| match &*error {
+            NotAttached::Fit(error) => GenerateError::AdapterIncompatible(error.to_string()),
+            NotAttached::Load(error) => unreadable(error),
+        })
+    }
+}
+
+impl BesideModel for Served {
+    fn in_memory(&self) -> Box<dyn Fn() -> bool + Send + Sync> {
+        let decoder = Arc::downgrade(self.lane.decoder());
+        Box::new(move || decoder.strong_count() > 0)
     }
 
-    /// The adapter, ready in the lane: from memory, or loaded once for all that wait.
-    async fn attached(&self, served: &Served, lease: &Lease) -> Result<Prepared<Arc<Attached>>, ApiError> {
-        let load = || async {
-            let adapter = self.adapters.store.load(lease).await?;
-            let lane = served.lane.clone();
-            let attached = tokio::task::spawn_blocking(move || lane.attach(&adapter)).await;
-            Ok::<_, NotAttached>(Arc::new(attached.map_err(StoreError::from)??))
-        };
-        served.resident.get(&lease.generation, load).await.map_err(|error| match &*error {
-            NotAttached::Fit(error) => ApiError::new(Code::AdapterIncompatible, error.to_string()),
-            NotAttached::Load(error) => ApiError::internal(error),
-        })
+    fn figures(&self) -> Vec<(&'static str, f64)> {
+        let stats = self.lane.stats();
+        vec![
+            ("cairn_lane_running", stats.running as f64),
+            ("cairn_lane_waiting", (stats.waiting + stats.parked) as f64),
+            ("cairn_lane_kv_bytes", stats.kv_bytes as f64),
+            ("cairn_lane_kv_bytes_in_use", stats.kv_bytes_in_use as f64),
+            ("cairn_lane_kv_budget_bytes", stats.kv_budget as f64),
+            ("cairn_lane_prompt_tokens", stats.prompt_tokens as f64),
+            ("cairn_lane_prefilled_tokens", stats.prefilled_tokens as f64),
+            ("cairn_lane_prefix_hit_tokens", stats.prefix_hit_tokens as f64),
+            ("cairn_lane_generated_tokens", stats.generated_tokens as f64),
+            ("cairn_lane_steps", stats.steps as f64),
+            ("cairn_lane_decoding_seconds", stats.decoding.as_secs_f64()),
+            ("cairn_lane_choosing_seconds", stats.choosing.as_secs_f64()),
+            ("cairn_lane_finished", stats.finished as f64),
+            ("cairn_lane_cancelled", stats.cancelled as f64),
+            ("cairn_lane_refused", stats.refused as f64),
+            ("cairn_lane_preempted", stats.preempted as f64),
+            ("cairn_lane_adapters_resident_bytes", self.resident.bytes() as f64),
+        ]
     }
 }
 
@@ -136,9 +128,73 @@ enum NotAttached {
     Fit(#[from] AttachError),
 }
 
-/// Reads `base`, `base:alias` or `base:alias@generation`, and the adapters that the request names beside it.
-pub(crate) fn address(model: &str, beside: &[(String, f32)]) -> Result<Addressed, ApiError> {
-    let unknown = |name: &str| ApiError::from(GenerateError::UnknownModel(name.to_owned()));
+fn unreadable(error: impl std::error::Error) -> GenerateError {
+    GenerateError::Engine { message: format!("the adapter cannot be read: {error}") }
+}
+
+/// The events, holding something until their last.
+pub(crate) fn holding(events: EventStream, held: impl Send + 'static) -> EventStream {
+    events
+        .map(move |event| {
+            let _held = &held;
+            event
+        })
+        .boxed()
+}
+
+/// A base and what is attached to it, as a request writes it.
+pub(crate) struct Addressed {
+    pub(crate) model: ModelName,
+    pub(crate) adapters: Vec<(Reference, f32)>,
+}
+
+/// Reads `base`, `base:alias` or `base:alias@generation`, and the adapters that the request names beside it. A name that
+/// is no base but an alias on exactly one means that alias, as vLLM's clients write it.
+pub(crate) async fn address(
+    state: &AppState,
+    caller: &Caller,
+    model: &str,
+    beside: &[(String, f32)],
+) -> Result<Addressed, ApiError> {
+    let mut addressed = parse(model, beside)?;
+    if addressed.adapters.is_empty() && state.models.get(&addressed.model).is_err() {
+        let found = state.adapters.bases_of(&state.models, addressed.model.as_str(), caller).await?;
+        if let [base] = found.as_slice() {
+            let alias = addressed.model.as_str().parse().map_err(|_| unknown(model))?;
+            addressed = Addressed { model: base.clone(), adapters: vec![(alias, 1.0)] };
+        }
+    }
+    Ok(addressed)
+}
+
+/// Pins what the names mean now; until the leases are dropped it stays, whatever becomes of the aliases.
+pub(crate) async fn lease(
+    state: &AppState,
+    caller: &Caller,
+    addressed: &Addressed,
+    request_key: &str,
+) -> Result<Vec<(Lease, f32)>, ApiError> {
+    // The base first: an unknown one is no reason to speak of adapters.
+    state.models.get(&addressed.model)?;
+    let by = caller.into();
+    let mut leases = Vec::with_capacity(addressed.adapters.len());
+    for (reference, weight) in &addressed.adapters {
+        let lease = state.adapters.store.resolve(addressed.model.as_str(), reference, request_key, &by);
+        let lease = lease.await.map_err(|error| match error {
+            // An adapter that is not there is, to applications, a model that is not there.
+            StoreError::NotFound { .. } => unknown(&format!("{}:{reference}", addressed.model)),
+            other => other.into(),
+        })?;
+        leases.push((lease, *weight));
+    }
+    Ok(leases)
+}
+
+fn unknown(model: &str) -> ApiError {
+    GenerateError::UnknownModel(model.to_owned()).into()
+}
+
+fn parse(model: &str, beside: &[(String, f32)]) -> Result<Addressed, ApiError> {
     let (base, inline) = match model.split_once(':') {
         Some((base, alias)) => (base, Some(alias)),
         None => (model, None),
@@ -170,11 +226,3 @@ pub(crate) fn address(model: &str, beside: &[(String, f32)]) -> Result<Addressed
 const MAX_ADAPTERS: usize = 8;
 /// Largest factor on an adapter, either way.
 const MAX_WEIGHT: f32 = 16.0;
-
-/// An adapter that is not there is, to applications, a model that is not there.
-fn unknown_adapter(error: StoreError, model: &ModelName, reference: &Reference) -> ApiError {
-    match error {
-        StoreError::NotFound { .. } => GenerateError::UnknownModel(format!("{model}:{reference}")).into(),
-        other => other.into(),
-    }
-}

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_adapters::{
-    Choice, Completion, Event, FinishReason, Generation, Generator as _, Input, Sampling, TokenLogprobs, WeightsHash,
+    AdapterShare, Choice, Completion, Event, FinishReason, Generation, Generator as _, Input, ResponseFormat, Sampling,
+    TokenLogprobs, Tool, ToolCall, ToolChoice, WeightsHash, store::Lease,
 };
 use cairn_index::{DatanetName, Retrieval};
 use cairn_openapi::{
@@ -20,7 +21,7 @@ use crate::{
     config::{MAX_CANDIDATES, MAX_TOP_K},
     convert,
     error::{ApiError, Code},
-    lanes::{self, Addressed},
+    lanes,
     prompt::{self, Shown},
     record::{Answered, Asked},
     state::AppState,
@@ -34,6 +35,9 @@ pub(crate) struct Question {
     pub(crate) adapters: Vec<(String, f32)>,
     pub(crate) input: Input,
     pub(crate) sampling: Sampling,
+    pub(crate) format: ResponseFormat,
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) tool_choice: ToolChoice,
     pub(crate) datanets: Vec<String>,
     pub(crate) retrieval: Option<RetrievalOptions>,
     /// What to search for when `retrieval.query` does not say.
@@ -63,6 +67,7 @@ pub(crate) struct Answering {
 pub(crate) enum Part {
     Started { weights: WeightsHash },
     Delta { index: usize, text: String, logprobs: Vec<TokenLogprobs> },
+    ToolCall { index: usize, call: ToolCall },
     Done(Box<Answer>),
 }
 
@@ -75,7 +80,7 @@ pub(crate) struct Answer {
 /// Retrieves, prompts, generates, attributes and records. Returns once the engine has admitted the request; the parts
 /// follow. A caller that goes away cancels the engine, and what it had been sent is still recorded.
 pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Question) -> Result<Answering, ApiError> {
-    let addressed = lanes::address(&question.model, &question.adapters)?;
+    let addressed = lanes::address(&state, &caller, &question.model, &question.adapters).await?;
     let retrieval = retrieve(&state, &caller, &question).await?;
     let top_k = top_k(&state, &question);
     let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.candidates.iter().take(top_k));
@@ -85,11 +90,21 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
         Input::Chat(messages) => Input::Chat(prompt::chat(messages, &shown)),
         Input::Text(text) => Input::Text(prompt::completion(&text, &shown)),
     };
-    let mut generation = Generation::new(addressed.model.clone(), input, question.sampling.clone());
-    generation.tenant.clone_from(&caller.subject);
     let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
-    let events = state.runtime.spawn(generate(state.clone(), addressed, generation, caller.clone(), id.clone()));
-    let events = events.await.map_err(ApiError::internal)??;
+    let leases = lanes::lease(&state, &caller, &addressed, &id).await?;
+    let share = |(lease, weight): &(Lease, f32)| AdapterShare { generation: lease.generation.clone(), weight: *weight };
+    let generation = Generation {
+        adapters: leases.iter().map(share).collect(),
+        tenant: caller.subject.clone(),
+        deadline: Some(std::time::Instant::now() + state.config.timeout),
+        format: question.format.clone(),
+        tools: question.tools.clone(),
+        tool_choice: question.tool_choice.clone(),
+        ..Generation::new(addressed.model, input, question.sampling.clone())
+    };
+    let models = state.models.clone();
+    let events = state.runtime.spawn(async move { models.generate(generation).await });
+    let events = lanes::holding(events.await.map_err(ApiError::internal)??, leases);
 
     let (sender, parts) = mpsc::channel(64);
     let answering = Answering {
@@ -105,20 +120,6 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
     state.runtime.spawn(work);
     Ok(answering)
-}
-
-/// Through mistral.rs; with adapters, through the base's lane.
-async fn generate(
-    state: Arc<AppState>,
-    addressed: Addressed,
-    generation: Generation,
-    caller: Caller,
-    id: String,
-) -> Result<cairn_adapters::EventStream, ApiError> {
-    if addressed.adapters.is_empty() {
-        return Ok(state.models.generate(generation).await?);
-    }
-    state.lanes.generate(&state.models, addressed, generation, &caller, &id).await
 }
 
 impl Answering {
@@ -163,8 +164,10 @@ async fn finish(
                 choice.logprobs.extend(logprobs.iter().cloned());
                 Part::Delta { index, text, logprobs }
             }
-            // Nothing that the gateway passes on asks for calls.
-            Ok(Some(Ok(Event::ToolCall { .. }))) => continue,
+            Ok(Some(Ok(Event::ToolCall { index, call }))) => {
+                answered.choice(index).tool_calls.push(call.clone());
+                Part::ToolCall { index, call }
+            }
             Ok(Some(Ok(Event::Finished { index, reason }))) => {
                 answered.finished(index, reason);
                 continue;
@@ -349,7 +352,7 @@ impl Answered {
     }
 
     fn is_empty(&self) -> bool {
-        self.choices.iter().all(|(choice, _)| choice.text.is_empty())
+        self.choices.iter().all(|(choice, _)| choice.text.is_empty() && choice.tool_calls.is_empty())
     }
 
     fn into_completion(self) -> Completion {

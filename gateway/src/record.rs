@@ -199,13 +199,26 @@ fn response(endpoint: Endpoint, answered: &Answered) -> Value {
         match endpoint {
             Endpoint::Chat => json!({
                 "index": index,
-                "message": {"role": "assistant", "content": choice.text},
+                "message": message(choice),
                 "finish_reason": reason,
             }),
             Endpoint::Completions => json!({"index": index, "text": choice.text, "finish_reason": reason}),
         }
     });
     json!({"choices": choices.collect::<Vec<_>>()})
+}
+
+/// As OpenAI writes it; `tool_calls` only where there are any.
+fn message(choice: &Choice) -> Value {
+    let mut message = json!({"role": "assistant", "content": choice.text});
+    if !choice.tool_calls.is_empty() {
+        let calls = choice.tool_calls.iter().map(|call| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            json!({"id": call.id, "type": "function", "function": function})
+        });
+        message["tool_calls"] = calls.collect();
+    }
+    message
 }
 
 fn record(
@@ -254,6 +267,7 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Resul
         vector_rank: candidate.vector_rank.map(|rank| rank as u64),
         text_score: candidate.text_score.map(fixed),
         text_rank: candidate.text_rank.map(|rank| rank as u64),
+        phrase_score: candidate.phrase_score.map(fixed),
         fused_score: Some(fixed(candidate.fused_score)),
     });
     Ok(proof::Retrieval {

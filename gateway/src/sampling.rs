@@ -85,8 +85,7 @@ pub(crate) fn refuse_unsupported(other: &serde_json::Map<String, serde_json::Val
             None | Some(serde_json::Value::Null) => true,
             Some(serde_json::Value::Array(list)) => list.is_empty(),
             Some(value) => match field {
-                "tool_choice" | "function_call" => value == "none" || value == "auto",
-                "response_format" => value["type"] == "text",
+                "function_call" => value == "none" || value == "auto",
                 "modalities" => *value == serde_json::json!(["text"]),
                 "best_of" => *value == 1,
                 "suffix" => value == "",
@@ -103,12 +102,9 @@ pub(crate) fn refuse_unsupported(other: &serde_json::Map<String, serde_json::Val
     Ok(())
 }
 
-const UNSUPPORTED: [&str; 12] = [
-    "tools",
-    "tool_choice",
+const UNSUPPORTED: [&str; 9] = [
     "functions",
     "function_call",
-    "response_format",
     "audio",
     "modalities",
     "prediction",
@@ -137,9 +133,9 @@ mod tests {
     #[test]
     fn what_would_change_the_meaning_is_refused_by_name() {
         let body = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap();
-        let error = refuse_unsupported(&body(r#"{"response_format": {"type": "json_object"}}"#)).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("response_format"));
-        for harmless in [r#"{"store": true}"#, r#"{"tools": []}"#, r#"{"response_format": {"type": "text"}}"#] {
+        let error = refuse_unsupported(&body(r#"{"modalities": ["audio"]}"#)).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("modalities"));
+        for harmless in [r#"{"store": true}"#, r#"{"functions": []}"#, r#"{"modalities": ["text"]}"#] {
             assert!(refuse_unsupported(&body(harmless)).is_ok(), "{harmless}");
         }
     }

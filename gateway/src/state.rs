@@ -28,7 +28,6 @@ pub(crate) struct AppState {
     pub(crate) ledger: Ledger,
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Adapters,
-    pub(crate) lanes: Lanes,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -49,12 +48,12 @@ impl AppState {
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
         let index = open_index(&config).await?;
         complete_datanets(&store, &index).await?;
-        let models =
-            Arc::new(BaseModels::open(crate::convert::base_config(&config)).context("the models cannot be opened")?);
+        let lanes = Lanes { store: adapters.store.clone(), config: config.adapters.clone() };
+        let models = BaseModels::open_beside(crate::convert::base_config(&config), Arc::new(lanes));
+        let models = Arc::new(models.context("the models cannot be opened")?);
         let state = Arc::new(Self {
             auth: Authenticator::new(store.clone(), jwt),
             jobs: Jobs::new(store.clone()),
-            lanes: Lanes::new(adapters.clone(), config.clone()),
             adapters,
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),

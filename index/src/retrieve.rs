@@ -1,7 +1,7 @@
 //! Retrieval: the candidates for a query over any number of datanets, and why each is one.
 //!
 //! Vector search and full-text search (BM25) run separately on the same pinned snapshots, because a record needs the
-//! score and the rank that each gave; then [`fuse`](fusion::fuse) ranks all candidates.
+//! score and the rank that each gave; then [`fuse`](fusion::fuse) ranks all candidates, minding the order of words.
 //!
 //! Ranks run over all datanets of a query together. Cosine similarities are comparable between datanets. BM25 scores are
 //! so only roughly, for a word's weight depends on how rare it is in its own datanet; the merged text ranks inherit that.
@@ -97,6 +97,9 @@ pub struct Candidate {
     pub text_score: Option<f64>,
     /// Rank in the full-text search.
     pub text_rank: Option<usize>,
+    /// Of the neighbouring words of the query, the part that are neighbours here too, 0 to 1; where both searches are
+    /// fused and the query has more than one word.
+    pub phrase_score: Option<f64>,
     /// Words of the query found in title or text, after stemming.
     pub matched_terms: Vec<String>,
     /// What orders the candidates; its scale means nothing beyond this query.
@@ -123,11 +126,7 @@ impl Index {
         let (by_vector, by_text) =
             tokio::try_join!(self.by_vector(&query, &published), self.by_text(&query, &terms, &published))?;
         let (by_vector, question) = by_vector;
-        let mut candidates = fusion::fuse(by_vector, by_text, &question.vector, query.candidates);
-        for candidate in &mut candidates {
-            let (title, text) = (candidate.datapoint.title().unwrap_or_default(), &candidate.datapoint.text);
-            candidate.matched_terms = terms.matched(&format!("{title}\n{text}"));
-        }
+        let candidates = fusion::fuse(by_vector, by_text, &question.vector, query.candidates, &mut terms);
         Ok(Retrieval {
             query: query.text,
             mode: query.mode,

@@ -151,3 +151,28 @@ pub struct WeightedAdapter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f32>,
 }
+
+/// `POST /v1/load_lora_adapter`, as vLLM has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoadLora {
+    /// The alias to publish it under.
+    pub lora_name: String,
+    /// A PEFT directory inside `adapters.import_dir`.
+    pub lora_path: String,
+    /// The base; may be left out where there is only one model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_name: Option<String>,
+    /// Replace what the alias means, where it is there already.
+    #[serde(default)]
+    pub load_inplace: bool,
+}
+
+/// `POST /v1/unload_lora_adapter`, as vLLM has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnloadLora {
+    /// The alias to remove.
+    pub lora_name: String,
+    /// The base; may be left out where the alias is on one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_name: Option<String>,
+}

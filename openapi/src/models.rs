@@ -23,14 +23,20 @@ pub struct Model {
     pub created: i64,
     /// Where it came from.
     pub owned_by: String,
-    /// Cairn: `chat` or `embedding`.
+    /// Of an adapter: the model that it is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Cairn: `chat`, `embedding` or `adapter`.
     pub kind: String,
+    /// Cairn: what answers: `lane` or `mistralrs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Cairn: `unloaded`, `loading`, `loaded` or `failed`.
     pub status: String,
     /// Cairn: why it failed, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Cairn: SHA-256 over the weights that answer (hex).
+    /// Cairn: SHA-256 over the weights that answer (hex); of an adapter, its generation.
     pub weights: String,
     /// Cairn: estimated bytes in memory when loaded.
     pub memory_bytes: u64,

@@ -97,8 +97,12 @@ pub struct Candidate {
 pub struct Why {
     /// Place after fusion, from 1.
     pub rank: usize,
-    /// Weighted sum of the cosine similarity and the BM25 score (as a part of the best one).
+    /// Weighted sum of the cosine similarity, the BM25 score (as a part of the best one) and the phrase score.
     pub fused_score: f64,
+    /// Of the neighbouring words of the query, the part that are neighbours here too, 0 to 1; none where only one search
+    /// ran, or the query is one word.
+    #[serde(default)]
+    pub phrase_score: Option<f64>,
     /// Cosine similarity of the embeddings; none where only full text is searched.
     pub vector_score: Option<f64>,
     /// Place in the vector search, from 1.

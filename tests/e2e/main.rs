@@ -8,6 +8,7 @@ mod chat;
 mod cli;
 mod crash;
 mod jwt;
+mod lanes;
 mod models;
 mod openapi;
 mod operations;

@@ -12,6 +12,11 @@ pub const MODEL: &str = "smollm2-135m-instruct";
 /// The embedding model, as pulled.
 pub const EMBEDDING: &str = "all-minilm-l6-v2";
 
+/// A file or directory of `tests/golden`.
+pub fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(path)
+}
+
 /// The directory of pulled models.
 ///
 /// # Panics

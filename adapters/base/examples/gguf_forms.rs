@@ -9,7 +9,7 @@ use std::{path::Path, time::Instant};
 use anyhow::Context;
 use cairn_adapters::{ChatMessage, Completion, Event, Generation, Generator, Input, ModelName, Role, Sampling};
 use cairn_base::{
-    BaseConfig, BaseModels, Format, Manifest, Status, WhenLoading, hash_directory,
+    BaseConfig, BaseModels, EngineName, Format, Manifest, Status, WhenLoading, hash_directory,
     normalise::{GgmlDType, requantize},
     pull::{PullOptions, pull},
 };
@@ -63,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
         models_dir: dir.path().to_owned(),
         memory_budget: u64::MAX,
         when_loading: WhenLoading::Wait,
+        engine: EngineName::MistralRs,
         retry_after: std::time::Duration::from_secs(1),
         max_in_flight: 1,
         quantize: None,

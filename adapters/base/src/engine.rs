@@ -13,7 +13,8 @@ use std::{
 };
 
 use cairn_adapters::{
-    ChatMessage, Completion, Event, EventStream, GenerateError, Input, Role, Sampling, Usage, WeightsHash,
+    AdapterGeneration, ChatMessage, Completion, Event, EventStream, GenerateError, Input, Role, Sampling, Usage,
+    WeightsHash,
 };
 use futures::StreamExt;
 use mistralrs::{IsqType, Request, TextMessageRole, TextMessages, llguidance::toktrie::TokTrie};
@@ -44,6 +45,8 @@ pub enum Prompt {
 pub(crate) struct Engine {
     loaded: Loaded,
     weights: WeightsHash,
+    /// What is merged into the weights.
+    adapter: Option<AdapterGeneration>,
     runtime: Handle,
     requests: AtomicUsize,
     turns: Arc<Semaphore>,
@@ -52,17 +55,20 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Loads a model and has it generate one token, for as long as that takes; on a fresh thread, see [`load`].
+    /// Loads a model and has it generate one token, for as long as that takes; on a fresh thread, see [`load`]. The files
+    /// are those of the manifest, with `adapter` merged where there is one.
     pub(crate) fn load(
-        directory: &Path,
+        serving: &Path,
         manifest: &Manifest,
+        adapter: Option<AdapterGeneration>,
         quantize: Option<IsqType>,
         runtime: &Handle,
         reservation: Reservation,
     ) -> Result<Arc<Self>, LoadError> {
         let engine = Arc::new(Self {
-            loaded: load(directory, manifest, quantize, runtime)?,
+            loaded: load(serving, manifest, quantize, runtime)?,
             weights: manifest.serving_hash.clone(),
+            adapter,
             runtime: runtime.clone(),
             requests: AtomicUsize::new(1),
             turns: Arc::new(Semaphore::new(sequences_at_once())),
@@ -136,7 +142,7 @@ impl Engine {
         });
         let answers = answers.collect();
         let (sender, events) = mpsc::channel(64);
-        let started = Event::Started { weights: self.weights.clone(), adapter: None };
+        let started = Event::Started { weights: self.weights.clone(), adapter: self.adapter.clone() };
         self.runtime.spawn(async move {
             let merged = merge(started, prompt_tokens, answers, &sender).await;
             // Whoever has read the last event may begin another request.
@@ -186,15 +192,22 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let (in_memory, reservation) = (self.loaded.in_memory.clone(), self.reservation.take());
-        self.runtime.spawn(async move {
-            while in_memory() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            return_to_system();
-            drop(reservation);
-        });
+        free(&self.runtime, self.loaded.in_memory.clone(), self.reservation.take());
     }
+}
+
+/// Whether weights are still in memory.
+pub(crate) type InMemory = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Gives a reservation back once the weights that it stands for are gone.
+pub(crate) fn free(runtime: &Handle, in_memory: InMemory, reservation: Option<Reservation>) {
+    runtime.spawn(async move {
+        while in_memory() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        return_to_system();
+        drop(reservation);
+    });
 }
 
 /// glibc keeps what was freed for itself: of a model loaded and unloaded eight times, two thirds stayed without this.

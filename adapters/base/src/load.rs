@@ -16,7 +16,10 @@ use mistralrs::{
 use tokenizers::Tokenizer;
 use tokio::runtime::Handle;
 
-use crate::manifest::{Format, Manifest, ManifestError, hash_directory};
+use crate::{
+    manifest::{Format, Manifest, ManifestError, hash_directory},
+    merge::MergeError,
+};
 
 /// Sequences that one engine runs at once; more wait for their turn.
 ///
@@ -26,7 +29,7 @@ pub(crate) fn sequences_at_once() -> usize {
     if on_cpu() { 1 } else { 32 }
 }
 
-fn on_cpu() -> bool {
+pub(crate) fn on_cpu() -> bool {
     !cfg!(any(feature = "cuda", feature = "metal"))
 }
 
@@ -41,6 +44,10 @@ pub(crate) enum LoadError {
     Tokenizer { path: PathBuf, reason: String },
     #[error("the engine was given no tokenizer")]
     NoVocabulary,
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("{0}")]
+    Beside(String),
     #[error("mistral.rs: {0:#}")]
     Engine(anyhow::Error),
     #[error("it was loaded, but does not generate: {0}")]
@@ -60,22 +67,26 @@ pub(crate) struct Loaded {
     pub(crate) has_template: bool,
 }
 
+/// Whether the files in `serving` are those that were pulled.
+pub(crate) fn check(serving: &Path, manifest: &Manifest) -> Result<(), LoadError> {
+    if hash_directory(serving)? != manifest.serving_hash {
+        return Err(LoadError::Changed { directory: serving.to_owned() });
+    }
+    Ok(())
+}
+
 /// Loads a model, for as long as that takes. Call it on a fresh thread: mistral.rs keeps what it was told to load in
 /// thread-locals and never clears them.
 pub(crate) fn load(
-    directory: &Path,
+    serving: &Path,
     manifest: &Manifest,
     quantize: Option<IsqType>,
     runtime: &Handle,
 ) -> Result<Loaded, LoadError> {
-    let serving = directory.join("serving");
-    if hash_directory(&serving)? != manifest.serving_hash {
-        return Err(LoadError::Changed { directory: serving });
-    }
     let path = serving.join("tokenizer.json");
     let tokenizer =
         Tokenizer::from_file(&path).map_err(|error| LoadError::Tokenizer { path, reason: error.to_string() })?;
-    let pipeline = pipeline(&serving, &manifest.format, quantize).map_err(LoadError::Engine)?;
+    let pipeline = pipeline(serving, &manifest.format, quantize).map_err(LoadError::Engine)?;
     let (metadata, template) = {
         let pipeline = runtime.block_on(pipeline.lock());
         (pipeline.get_metadata(), pipeline.get_chat_template())

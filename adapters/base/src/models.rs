@@ -7,12 +7,17 @@ use std::{
 };
 
 use cairn_adapters::{EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat, Sampling};
-use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio::{
+    runtime::Runtime,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::{
+    beside::Beside,
     engine::{Prompt, engine_error},
+    load::on_cpu,
     manifest::{Manifest, ManifestError},
-    registry::Registry,
+    registry::{Registry, Running, With},
 };
 
 /// How models are served.
@@ -28,8 +33,33 @@ pub struct BaseConfig {
     pub retry_after: Duration,
     /// Requests under way at once, over all models; more are refused.
     pub max_in_flight: usize,
+    /// What serves models that both engines know.
+    pub engine: EngineName,
     /// Quantize safetensors weights while loading: mistral.rs' names, such as `Q8_0`; none = as they are.
     pub quantize: Option<String>,
+}
+
+/// Which engine serves a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineName {
+    /// On the CPU the lane for the families that it knows, where it measures faster; mistral.rs for the others, and on a
+    /// GPU, which the lane does not use.
+    Auto,
+    /// The adapter lane, for every request; models that it does not know are refused.
+    Lane,
+    /// mistral.rs; requests with adapters load the model a second time, into the lane.
+    MistralRs,
+}
+
+impl EngineName {
+    /// Whether a model goes to the engine beside mistral.rs, which can serve it or not.
+    pub(crate) fn beside(self, can: bool) -> bool {
+        can && match self {
+            Self::Auto => on_cpu(),
+            Self::Lane => true,
+            Self::MistralRs => false,
+        }
+    }
 }
 
 /// What a request does while its model is being loaded.
@@ -58,6 +88,8 @@ pub struct Listed {
     pub manifest: Arc<Manifest>,
     /// How it stands.
     pub status: Status,
+    /// What answers requests without adapters: the lane or mistral.rs.
+    pub engine: EngineName,
     /// When a request last asked for it, since this process started.
     pub last_used: Option<SystemTime>,
 }
@@ -98,11 +130,23 @@ pub enum OpenError {
 }
 
 impl BaseModels {
-    /// Reads the model directory, which may not be there yet.
+    /// Reads the model directory, which may not be there yet; every model is served by mistral.rs.
     ///
     /// # Errors
     /// The directory cannot be read, or `quantize` names no quantization.
     pub fn open(config: BaseConfig) -> Result<Self, OpenError> {
+        Self::build(config, None)
+    }
+
+    /// As [`BaseModels::open`]; `beside` serves what `config.engine` gives it, and every request with adapters that it can.
+    ///
+    /// # Errors
+    /// As [`BaseModels::open`].
+    pub fn open_beside(config: BaseConfig, beside: Arc<dyn Beside>) -> Result<Self, OpenError> {
+        Self::build(config, Some(beside))
+    }
+
+    fn build(config: BaseConfig, beside: Option<Arc<dyn Beside>>) -> Result<Self, OpenError> {
         let quantize = match &config.quantize {
             None => None,
             Some(name) => {
@@ -118,7 +162,7 @@ impl BaseModels {
             .build()
             .map_err(OpenError::Runtime)?;
         let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
-        let registry = Arc::new(Registry::new(config, quantize, runtime.handle().clone()));
+        let registry = Arc::new(Registry::new(config, quantize, beside, runtime.handle().clone()));
         registry.rescan()?;
         Ok(Self { registry, in_flight, runtime: Some(runtime) })
     }
@@ -146,7 +190,8 @@ impl BaseModels {
     /// It is unknown, does not fit the budget, or fails to load (the others go on serving).
     pub async fn load(&self, name: &ModelName) -> Result<Listed, GenerateError> {
         self.registry.forget_failure(name)?;
-        self.registry.engine(name, WhenLoading::Wait).await?;
+        let with = self.registry.choose(name, &[], false)?;
+        self.registry.engine(name, with, WhenLoading::Wait).await?;
         self.get(name)
     }
 
@@ -160,7 +205,7 @@ impl BaseModels {
         self.get(name)
     }
 
-    /// Generates from a prompt that may be token ids.
+    /// Generates from a prompt that may be token ids, with mistral.rs.
     ///
     /// # Errors
     /// As [`Generator::generate`].
@@ -171,13 +216,31 @@ impl BaseModels {
         sampling: Sampling,
     ) -> Result<EventStream, GenerateError> {
         check(&sampling)?;
-        let config = self.registry.config();
-        let overloaded = || GenerateError::Overloaded { retry_after: config.retry_after };
-        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| overloaded())?;
-        let engine = self.registry.engine(model, config.when_loading).await?;
-        // A task of its own, because it must not be cancelled half-way; its stream, dropped, cancels the rest.
-        let started = self.registry.runtime().spawn(engine.generate(prompt, sampling, permit));
-        started.await.map_err(engine_error)?
+        let permit = self.permit()?;
+        let engine = self.registry.engine(model, With::MistralRs, self.registry.config().when_loading).await?;
+        match engine {
+            Running::MistralRs(engine) => self.start(engine.generate(prompt, sampling, permit)).await,
+            Running::Beside(_) => Err(engine_error("token ids are continued by mistral.rs only")),
+        }
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, GenerateError> {
+        let retry_after = self.registry.config().retry_after;
+        self.in_flight.clone().try_acquire_owned().map_err(|_| GenerateError::Overloaded { retry_after })
+    }
+
+    /// A task of its own, because it must not be cancelled half-way; its stream, dropped, cancels the rest.
+    async fn start(
+        &self,
+        generating: impl Future<Output = Result<EventStream, GenerateError>> + Send + 'static,
+    ) -> Result<EventStream, GenerateError> {
+        self.registry.runtime().spawn(generating).await.map_err(engine_error)?
+    }
+
+    /// Figures of the engine beside mistral.rs, for each model in it, by the names of Prometheus metrics.
+    #[must_use]
+    pub fn figures(&self) -> Vec<(ModelName, Vec<(&'static str, f64)>)> {
+        self.registry.figures()
     }
 
     /// Tokens of a text, without those that a template adds. Does not load the model; reads its tokenizer when first asked.
@@ -207,11 +270,17 @@ impl BaseModels {
 #[async_trait::async_trait]
 impl Generator for BaseModels {
     async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
-        if !request.adapters.is_empty() || !request.tools.is_empty() || request.format != ResponseFormat::Text {
-            let reason = "adapters, tools and response formats are served by the adapter lane, not by this engine";
-            return Err(GenerateError::Unsupported(reason.into()));
+        check(&request.sampling)?;
+        let permit = self.permit()?;
+        let constrained = !request.tools.is_empty() || request.format != ResponseFormat::Text;
+        let with = self.registry.choose(&request.model, &request.adapters, constrained)?;
+        let engine = self.registry.engine(&request.model, with, self.registry.config().when_loading).await?;
+        match engine {
+            Running::Beside(engine) => self.start(engine.generate(request, permit)).await,
+            Running::MistralRs(engine) => {
+                self.start(engine.generate(Prompt::Input(request.input), request.sampling, permit)).await
+            }
         }
-        self.generate_from(&request.model, Prompt::Input(request.input), request.sampling).await
     }
 }
 

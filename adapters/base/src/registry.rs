@@ -2,28 +2,32 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use cairn_adapters::{GenerateError, ModelName};
+use cairn_adapters::{AdapterShare, GenerateError, ModelName, peft::Adapter};
 use mistralrs::IsqType;
 use parking_lot::Mutex;
 use tokenizers::Tokenizer;
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
+    beside::{Beside, BesideEngine},
     budget::{Budget, Reservation},
     engine::{Engine, engine_error},
+    load::{LoadError, check},
     manifest::{Kind, Manifest, ManifestError},
-    models::{BaseConfig, Listed, Status, WhenLoading},
+    merge::merge,
+    models::{BaseConfig, EngineName, Listed, Status, WhenLoading},
 };
 
 /// The models of a directory and their engines.
 pub(crate) struct Registry {
     config: BaseConfig,
     quantize: Option<IsqType>,
+    beside: Option<Arc<dyn Beside>>,
     runtime: Handle,
     budget: Arc<Budget>,
     /// Guards what is known and loaded; held for look-ups and changes, never while loading. Written by `rescan`, by a
@@ -34,21 +38,51 @@ pub(crate) struct Registry {
 struct Slot {
     directory: PathBuf,
     manifest: Arc<Manifest>,
-    state: State,
+    /// The engine beside mistral.rs can serve it.
+    beside: bool,
+    /// What is loaded, on its way, or failed; what is missing is not loaded.
+    states: BTreeMap<With, State>,
     last_used: Option<SystemTime>,
     /// Read when first asked for.
     tokenizer: Option<Arc<Tokenizer>>,
 }
 
+/// What a model is loaded into. One model may be in several at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum With {
+    /// mistral.rs.
+    MistralRs,
+    /// The engine beside it.
+    Beside,
+    /// mistral.rs, with an adapter merged into the weights: generation, and the bits of its weight.
+    Merged(cairn_adapters::AdapterGeneration, u32),
+}
+
+/// A loaded model.
+#[derive(Clone)]
+pub(crate) enum Running {
+    MistralRs(Arc<Engine>),
+    Beside(Arc<BesideEngine>),
+}
+
+impl Running {
+    /// Handles to it, the registry's own included.
+    fn handles(&self) -> usize {
+        match self {
+            Self::MistralRs(engine) => Arc::strong_count(engine),
+            Self::Beside(engine) => Arc::strong_count(engine),
+        }
+    }
+}
+
 enum State {
-    Unloaded,
     Loading {
         outcome: watch::Receiver<Outcome>,
         /// It has its share of the budget already.
         reserved: bool,
     },
     Loaded {
-        engine: Arc<Engine>,
+        engine: Running,
         used: Instant,
     },
     Failed {
@@ -58,12 +92,17 @@ enum State {
 }
 
 /// None until a load has ended. All who wait for it take the engine from here, so that nobody can evict it before.
-type Outcome = Option<Result<Arc<Engine>, GenerateError>>;
+type Outcome = Option<Result<Running, GenerateError>>;
 
 impl Registry {
-    pub(crate) fn new(config: BaseConfig, quantize: Option<IsqType>, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        config: BaseConfig,
+        quantize: Option<IsqType>,
+        beside: Option<Arc<dyn Beside>>,
+        runtime: Handle,
+    ) -> Self {
         let budget = Budget::new(config.memory_budget);
-        Self { config, quantize, runtime, budget, slots: Mutex::default() }
+        Self { config, quantize, beside, runtime, budget, slots: Mutex::default() }
     }
 
     pub(crate) fn config(&self) -> &BaseConfig {
@@ -103,13 +142,14 @@ impl Registry {
             }
         }
         let mut slots = self.slots.lock();
-        let resident = |state: &State| matches!(state, State::Loading { .. } | State::Loaded { .. });
-        slots.retain(|name, slot| found.contains_key(name) || resident(&slot.state));
+        slots.retain(|name, slot| found.contains_key(name) || slot.resident());
         for (name, (directory, manifest)) in found {
             match slots.get(&name) {
-                Some(slot) if resident(&slot.state) || slot.manifest == manifest => {}
+                Some(slot) if slot.resident() || slot.manifest == manifest => {}
                 _ => {
-                    let slot = Slot { directory, manifest, state: State::Unloaded, last_used: None, tokenizer: None };
+                    let beside = self.beside.as_ref().is_some_and(|beside| beside.serves(&directory.join("serving")));
+                    let states = BTreeMap::new();
+                    let slot = Slot { directory, manifest, beside, states, last_used: None, tokenizer: None };
                     slots.insert(name, slot);
                 }
             }
@@ -118,24 +158,59 @@ impl Registry {
     }
 
     pub(crate) fn list(&self) -> Vec<Listed> {
-        self.slots.lock().values().map(Slot::listed).collect()
+        self.slots.lock().values().map(|slot| slot.listed(self.config.engine)).collect()
     }
 
     pub(crate) fn get(&self, name: &ModelName) -> Result<Listed, GenerateError> {
-        self.with(name, |slot| slot.listed())
+        self.with(name, |slot| slot.listed(self.config.engine))
+    }
+
+    /// What a request to this model goes to. `constrained`: its answer has a form, or may call functions.
+    pub(crate) fn choose(
+        &self,
+        name: &ModelName,
+        adapters: &[AdapterShare],
+        constrained: bool,
+    ) -> Result<With, GenerateError> {
+        let (served, family) = self.with(name, |slot| (slot.beside, slot.manifest.family.clone()))?;
+        if served && (!adapters.is_empty() || constrained || self.config.engine.beside(served)) {
+            return Ok(With::Beside);
+        }
+        let refuse = |what: &str| {
+            Err(GenerateError::Unsupported(format!("{what} for models of the family {family:?}, as {name} is")))
+        };
+        match adapters {
+            _ if self.config.engine == EngineName::Lane => {
+                refuse("models.engine is \"lane\", which has no decoder; \"auto\" chooses mistral.rs")
+            }
+            _ if constrained => refuse("tools and response formats are not served"),
+            [] => Ok(With::MistralRs),
+            [one] => Ok(With::Merged(one.generation.clone(), one.weight.to_bits())),
+            _ => refuse("several adapters at once are not served"),
+        }
+    }
+
+    /// The figures of each model in the engine beside mistral.rs.
+    pub(crate) fn figures(&self) -> Vec<(ModelName, Vec<(&'static str, f64)>)> {
+        let running = |slot: &Slot| match slot.states.get(&With::Beside) {
+            Some(State::Loaded { engine: Running::Beside(engine), .. }) => Some(engine.clone()),
+            _ => None,
+        };
+        let engines: Vec<_> =
+            self.slots.lock().iter().filter_map(|(name, slot)| Some((name.clone(), running(slot)?))).collect();
+        engines.into_iter().map(|(name, engine)| (name, engine.figures())).collect()
     }
 
     /// A model that failed may be tried again at once.
     pub(crate) fn forget_failure(&self, name: &ModelName) -> Result<(), GenerateError> {
-        self.with(name, |slot| {
-            if matches!(slot.state, State::Failed { .. }) {
-                slot.state = State::Unloaded;
-            }
-        })
+        self.with(name, |slot| slot.states.retain(|_, state| !matches!(state, State::Failed { .. })))
     }
 
     pub(crate) fn unload(&self, name: &ModelName) -> Result<(), GenerateError> {
-        let taken = self.with(name, Slot::take_engine)?;
+        let taken = self.with(name, |slot| {
+            let loaded: Vec<With> = slot.states.keys().cloned().collect();
+            loaded.iter().filter_map(|with| slot.take(with)).collect::<Vec<_>>()
+        })?;
         // The last handle may go here, outside the lock.
         drop(taken);
         self.budget.notify();
@@ -157,9 +232,10 @@ impl Registry {
     pub(crate) async fn engine(
         self: &Arc<Self>,
         name: &ModelName,
+        with: With,
         waiting: WhenLoading,
-    ) -> Result<Arc<Engine>, GenerateError> {
-        let mut outcome = match self.with(name, |slot| self.look(slot))? {
+    ) -> Result<Running, GenerateError> {
+        let mut outcome = match self.with(name, |slot| self.look(slot, with))? {
             Look::There(engine) => return Ok(engine),
             Look::Failed(error) => return Err(error),
             Look::OnItsWay(outcome) => outcome,
@@ -173,38 +249,46 @@ impl Registry {
     }
 
     /// What a request finds; begins to load where nobody has.
-    fn look(self: &Arc<Self>, slot: &mut Slot) -> Look {
+    fn look(self: &Arc<Self>, slot: &mut Slot, with: With) -> Look {
         slot.last_used = Some(SystemTime::now());
-        match &mut slot.state {
-            State::Loaded { engine, used } => {
+        match slot.states.get_mut(&with) {
+            Some(State::Loaded { engine, used }) => {
                 *used = Instant::now();
                 Look::There(engine.clone())
             }
-            State::Loading { outcome, .. } => Look::OnItsWay(outcome.clone()),
+            Some(State::Loading { outcome, .. }) => Look::OnItsWay(outcome.clone()),
             // A model that failed a moment ago is not tried again by every request.
-            State::Failed { error, at } if at.elapsed() < self.config.retry_after => Look::Failed(error.clone()),
-            State::Unloaded | State::Failed { .. } => {
+            Some(State::Failed { error, at }) if at.elapsed() < self.config.retry_after => Look::Failed(error.clone()),
+            None | Some(State::Failed { .. }) => {
                 let (sender, outcome) = watch::channel(None);
-                slot.state = State::Loading { outcome: outcome.clone(), reserved: false };
-                self.runtime.spawn(self.clone().load(slot.directory.clone(), slot.manifest.clone(), sender));
+                slot.states.insert(with.clone(), State::Loading { outcome: outcome.clone(), reserved: false });
+                let load = self.clone().load(slot.directory.clone(), slot.manifest.clone(), with, sender);
+                self.runtime.spawn(load);
                 Look::OnItsWay(outcome)
             }
         }
     }
 
-    async fn load(self: Arc<Self>, directory: PathBuf, manifest: Arc<Manifest>, outcome: watch::Sender<Outcome>) {
-        let loaded = match self.make_room(&manifest).await {
-            Ok(reservation) => self.load_on_a_thread(directory, &manifest, reservation).await,
+    async fn load(
+        self: Arc<Self>,
+        directory: PathBuf,
+        manifest: Arc<Manifest>,
+        with: With,
+        outcome: watch::Sender<Outcome>,
+    ) {
+        let loaded = match self.make_room(&manifest, &with).await {
+            Ok(reservation) => self.load_on_a_thread(directory, &manifest, &with, reservation).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &loaded {
             tracing::error!(model = %manifest.name, %error, "a model could not be loaded");
         }
         if let Some(slot) = self.slots.lock().get_mut(&manifest.name) {
-            slot.state = match &loaded {
+            let state = match &loaded {
                 Ok(engine) => State::Loaded { engine: engine.clone(), used: Instant::now() },
                 Err(error) => State::Failed { error: error.clone(), at: Instant::now() },
             };
+            slot.states.insert(with, state);
         }
         outcome.send_replace(Some(loaded));
         // Whoever waits for room may now take this one's.
@@ -215,28 +299,49 @@ impl Registry {
         &self,
         directory: PathBuf,
         manifest: &Arc<Manifest>,
+        with: &With,
         reservation: Reservation,
-    ) -> Result<Arc<Engine>, GenerateError> {
+    ) -> Result<Running, GenerateError> {
         let name = manifest.name.to_string();
         let failed = |reason: String| GenerateError::Load { model: name.clone(), reason };
+        let work = Work {
+            serving: directory.join("serving"),
+            scratch: self.config.models_dir.join(".merged"),
+            manifest: manifest.clone(),
+            quantize: self.quantize,
+            runtime: self.runtime.clone(),
+            reservation,
+        };
+        let merging = match (with, &self.beside) {
+            (With::Merged(generation, _), Some(beside)) => Some(beside.adapter(generation).await?),
+            _ => None,
+        };
+        let (with, beside) = (with.clone(), self.beside.clone());
         let (sender, loaded) = tokio::sync::oneshot::channel();
         let started = Instant::now();
-        let (runtime, manifest, quantize) = (self.runtime.clone(), manifest.clone(), self.quantize);
         // A fresh thread each time: mistral.rs keeps what it was told to load in thread-locals.
         let thread = std::thread::Builder::new().name(format!("load {name}")).spawn(move || {
-            let _ = sender.send(Engine::load(&directory, &manifest, quantize, &runtime, reservation));
+            let _ = sender.send(work.load(with, beside, merging));
         });
         thread.map_err(|error| failed(format!("no thread could be started: {error}")))?;
-        let panicked = || failed("mistral.rs panicked while loading; its message is in the log".into());
+        let panicked = || failed("the engine panicked while loading; its message is in the log".into());
         let engine = loaded.await.map_err(|_| panicked())?;
         let engine = engine.map_err(|error| failed(format!("{:#}", anyhow::Error::from(error))))?;
         tracing::info!(model = name, seconds = started.elapsed().as_secs_f64(), "loaded");
         Ok(engine)
     }
 
+    /// Bytes that a model takes in an engine.
+    fn memory_bytes(&self, manifest: &Manifest, with: &With) -> u64 {
+        match (with, &self.beside) {
+            (With::Beside, Some(beside)) => beside.memory_bytes(manifest),
+            _ => manifest.memory_bytes,
+        }
+    }
+
     /// Reserves memory for a model, unloading others; waits for requests that still hold theirs.
-    async fn make_room(&self, manifest: &Manifest) -> Result<Reservation, GenerateError> {
-        let (needed, budget) = (manifest.memory_bytes, self.budget.total());
+    async fn make_room(&self, manifest: &Manifest, with: &With) -> Result<Reservation, GenerateError> {
+        let (needed, budget) = (self.memory_bytes(manifest, with), self.budget.total());
         if needed > budget {
             return Err(GenerateError::OverBudget { model: manifest.name.to_string(), needed, budget });
         }
@@ -246,7 +351,7 @@ impl Registry {
             changed.as_mut().enable();
             if let Some(reservation) = self.budget.reserve(needed) {
                 let _ = self.with(&manifest.name, |slot| {
-                    if let State::Loading { reserved, .. } = &mut slot.state {
+                    if let Some(State::Loading { reserved, .. }) = slot.states.get_mut(with) {
                         *reserved = true;
                     }
                 });
@@ -264,20 +369,26 @@ impl Registry {
 
     /// Takes the least recently used model out of service, idle ones first; none where those that are on their way out
     /// already leave room enough.
-    fn evict(&self, needed: u64) -> Option<(ModelName, Arc<Engine>)> {
+    fn evict(&self, needed: u64) -> Option<(ModelName, Running)> {
         let mut slots = self.slots.lock();
-        let stays = |slot: &&Slot| matches!(slot.state, State::Loaded { .. } | State::Loading { reserved: true, .. });
-        let staying: u64 = slots.values().filter(stays).map(|slot| slot.manifest.memory_bytes).sum();
+        let states = |slot: &Slot| -> u64 {
+            let stays = |state: &State| matches!(state, State::Loaded { .. } | State::Loading { reserved: true, .. });
+            let staying = slot.states.iter().filter(|(_, state)| stays(state));
+            staying.map(|(with, _)| self.memory_bytes(&slot.manifest, with)).sum()
+        };
+        let staying: u64 = slots.values().map(states).sum();
         if staying.saturating_add(needed) <= self.budget.total() {
             return None;
         }
-        let loaded = slots.iter().filter_map(|(name, slot)| match &slot.state {
-            // One handle is the registry's own.
-            State::Loaded { engine, used } => Some((Arc::strong_count(engine) > 1, *used, name.clone())),
-            _ => None,
+        let loaded = slots.iter().flat_map(|(name, slot)| {
+            slot.states.iter().filter_map(move |(with, state)| match state {
+                // One handle is the registry's own.
+                State::Loaded { engine, used } => Some((engine.handles() > 1, *used, name.clone(), with.clone())),
+                _ => None,
+            })
         });
-        let (_, _, name) = loaded.min()?;
-        let engine = slots.get_mut(&name)?.take_engine()?;
+        let (_, _, name, with) = loaded.min()?;
+        let engine = slots.get_mut(&name)?.take(&with)?;
         Some((name, engine))
     }
 
@@ -291,35 +402,91 @@ impl Registry {
     }
 }
 
+/// Loads one model, on a thread of its own.
+struct Work {
+    serving: PathBuf,
+    /// Where merged weights lie while they are being loaded.
+    scratch: PathBuf,
+    manifest: Arc<Manifest>,
+    quantize: Option<IsqType>,
+    runtime: Handle,
+    reservation: Reservation,
+}
+
+impl Work {
+    fn load(self, with: With, beside: Option<Arc<dyn Beside>>, merging: Option<Adapter>) -> Result<Running, LoadError> {
+        check(&self.serving, &self.manifest)?;
+        match (with, beside, merging) {
+            (With::Beside, Some(beside), _) => {
+                let model = beside.open(&self.serving, &self.manifest).map_err(LoadError::Beside)?;
+                Ok(Running::Beside(Arc::new(BesideEngine::new(model, self.runtime, self.reservation))))
+            }
+            (With::Merged(generation, weight), _, Some(adapter)) => {
+                let merged = self.scratch.join(format!("{}-{weight:08x}", generation.0));
+                let loaded = merge(&self.serving, &adapter, f32::from_bits(weight), &merged)
+                    .map_err(LoadError::from)
+                    .and_then(|()| self.mistral_rs(&merged, Some(generation)));
+                // mistral.rs has read them; nothing of them is needed again.
+                if let Err(error) = std::fs::remove_dir_all(&merged) {
+                    tracing::warn!(directory = %merged.display(), %error, "merged weights were not removed");
+                }
+                loaded
+            }
+            _ => {
+                let serving = self.serving.clone();
+                self.mistral_rs(&serving, None)
+            }
+        }
+    }
+
+    fn mistral_rs(
+        self,
+        files: &Path,
+        adapter: Option<cairn_adapters::AdapterGeneration>,
+    ) -> Result<Running, LoadError> {
+        let engine = Engine::load(files, &self.manifest, adapter, self.quantize, &self.runtime, self.reservation)?;
+        Ok(Running::MistralRs(engine))
+    }
+}
+
 enum Look {
-    There(Arc<Engine>),
+    There(Running),
     OnItsWay(watch::Receiver<Outcome>),
     Failed(GenerateError),
 }
 
 impl Slot {
-    fn listed(&self) -> Listed {
-        let status = match &self.state {
-            State::Unloaded => Status::Unloaded,
-            State::Loading { .. } => Status::Loading,
-            State::Loaded { .. } => Status::Loaded,
-            State::Failed { error: GenerateError::Load { reason, .. }, .. } => {
+    fn resident(&self) -> bool {
+        self.states.values().any(|state| matches!(state, State::Loading { .. } | State::Loaded { .. }))
+    }
+
+    fn listed(&self, engine: EngineName) -> Listed {
+        let primary = if engine.beside(self.beside) { With::Beside } else { With::MistralRs };
+        // What answers plain requests, or else whatever is loaded.
+        let loaded = self.states.iter().find(|(_, state)| matches!(state, State::Loaded { .. }));
+        let shown = self.states.get(&primary).or(loaded.map(|(_, state)| state));
+        let status = match shown {
+            None => Status::Unloaded,
+            Some(State::Loading { .. }) => Status::Loading,
+            Some(State::Loaded { .. }) => Status::Loaded,
+            Some(State::Failed { error: GenerateError::Load { reason, .. }, .. }) => {
                 Status::Failed { reason: reason.clone() }
             }
-            State::Failed { error, .. } => Status::Failed { reason: error.to_string() },
+            Some(State::Failed { error, .. }) => Status::Failed { reason: error.to_string() },
         };
-        Listed { manifest: self.manifest.clone(), status, last_used: self.last_used }
+        let engine = if primary == With::Beside { EngineName::Lane } else { EngineName::MistralRs };
+        Listed { manifest: self.manifest.clone(), status, engine, last_used: self.last_used }
     }
 
     /// The registry's handle, where there is one; the model is then unloaded.
-    fn take_engine(&mut self) -> Option<Arc<Engine>> {
-        match std::mem::replace(&mut self.state, State::Unloaded) {
+    fn take(&mut self, with: &With) -> Option<Running> {
+        match self.states.remove(with)? {
             State::Loaded { engine, .. } => Some(engine),
-            State::Loading { outcome, reserved } => {
-                self.state = State::Loading { outcome, reserved };
+            loading @ State::Loading { .. } => {
+                self.states.insert(with.clone(), loading);
                 None
             }
-            State::Unloaded | State::Failed { .. } => None,
+            State::Failed { .. } => None,
         }
     }
 }

@@ -71,14 +71,14 @@ impl Store {
         }
     }
 
-    /// Reads a pinned generation from the object store. The first time in a process its bytes are compared with its
+    /// Reads a generation, which the caller has pinned, from the object store. The first time in a process its bytes are compared with its
     /// name, so that weights altered in storage are never served.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Objects`].
-    pub async fn load(&self, lease: &Lease) -> Result<Adapter, StoreError> {
-        let files = self.inner.objects.get(&lease.generation).await?;
-        let (expected, limits) = (lease.generation.clone(), self.inner.options.limits);
+    pub async fn load(&self, pinned: &AdapterGeneration) -> Result<Adapter, StoreError> {
+        let files = self.inner.objects.get(pinned).await?;
+        let (expected, limits) = (pinned.clone(), self.inner.options.limits);
         let verify = !self.inner.verified.lock().contains(&expected);
         let adapter = tokio::task::spawn_blocking(move || {
             if verify && generation(&files).ok().as_ref() != Some(&expected) {
@@ -87,7 +87,7 @@ impl Store {
             Ok(Adapter::parse(&files.config, &files.weights, &limits)?)
         })
         .await??;
-        self.inner.verified.lock().insert(lease.generation.clone());
+        self.inner.verified.lock().insert(pinned.clone());
         Ok(adapter)
     }
 }

@@ -59,7 +59,11 @@ pub(crate) async fn run(global: &Global, command: Ask) -> anyhow::Result<ExitCod
     let retrieval = command.top_k.map(|top_k| RetrievalOptions { top_k: Some(top_k), ..RetrievalOptions::default() });
     let request = ChatRequest {
         model,
-        messages: vec![Message { role: "user".into(), content: Some(Content::Text(command.question.join(" "))) }],
+        messages: vec![Message {
+            role: "user".into(),
+            content: Some(Content::Text(command.question.join(" "))),
+            ..Message::default()
+        }],
         adapter: command.adapter,
         datanets: command.datanet,
         retrieval,

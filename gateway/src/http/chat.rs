@@ -16,7 +16,7 @@ use cairn_openapi::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Body, sse};
+use super::{Body, sse, tools};
 use crate::{
     auth::{Allowed, Applications},
     error::ApiError,
@@ -65,7 +65,8 @@ pub(crate) async fn chat_completions(
             index,
             message: AssistantMessage {
                 role: "assistant".into(),
-                content: choice.text,
+                content: (!choice.text.is_empty() || choice.tool_calls.is_empty()).then_some(choice.text),
+                tool_calls: choice.tool_calls.into_iter().map(|call| tools::call(call, None)).collect(),
                 refusal: None,
                 annotations: annotations(index, &answer.attribution, &head.base_url),
             },
@@ -128,15 +129,24 @@ fn stream_chunks(
     actix_web::rt::spawn(async move {
         let mut fingerprint = None;
         let mut spoken = std::collections::HashSet::new();
+        let mut calls = std::collections::HashMap::<usize, usize>::new();
         while let Some(part) = parts.recv().await {
             let mut events = Vec::new();
             match part {
                 Ok(Part::Started { weights }) => fingerprint = Some(pipeline::fingerprint(&weights)),
                 Ok(Part::Delta { index, text, logprobs: of_text }) => {
                     let role = spoken.insert(index).then(|| "assistant".to_owned());
-                    let delta = Delta { role, content: Some(text), annotations: None };
+                    let delta = Delta { role, content: Some(text), ..Delta::default() };
                     let logprobs = head.logprobs.then(|| ChoiceLogprobs { content: logprobs(of_text) });
                     let choice = ChunkChoice { index, delta, logprobs, finish_reason: None };
+                    events.push(sse::event(&head.chunk(fingerprint.as_deref(), vec![choice])));
+                }
+                Ok(Part::ToolCall { index, call }) => {
+                    let role = spoken.insert(index).then(|| "assistant".to_owned());
+                    let nth = calls.entry(index).or_default();
+                    let delta = Delta { role, tool_calls: vec![tools::call(call, Some(*nth))], ..Delta::default() };
+                    *nth += 1;
+                    let choice = ChunkChoice { index, delta, logprobs: None, finish_reason: None };
                     events.push(sse::event(&head.chunk(fingerprint.as_deref(), vec![choice])));
                 }
                 Ok(Part::Done(answer)) => {
@@ -187,6 +197,8 @@ fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
         (false, None) => None,
         (true, top) => Some(top.unwrap_or(0)),
     };
+    let tools = tools::tools(request.tools)?;
+    let tool_choice = tools::choice(request.tool_choice, &tools)?;
     let sampling = sampling::sampling(Common {
         temperature: request.temperature,
         top_p: request.top_p,
@@ -207,6 +219,9 @@ fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
         adapters: sampling::adapters(request.adapter, request.adapters)?,
         input: Input::Chat(messages),
         sampling,
+        format: tools::format(request.response_format),
+        tools,
+        tool_choice,
         datanets: request.datanets,
         retrieval: request.retrieval,
         query,
@@ -220,16 +235,11 @@ fn message((index, message): (usize, Message)) -> Result<ChatMessage, ApiError> 
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
-        "tool" | "function" => {
-            return Err(ApiError::unsupported(
-                &param,
-                format!("messages of role {:?} are not supported", message.role),
-            ));
-        }
+        "tool" => Role::Tool,
         other => {
             return Err(ApiError::invalid(
                 &param,
-                format!("{other:?} is not a role; use system, developer, user or assistant"),
+                format!("{other:?} is not a role; use system, developer, user, assistant or tool"),
             ));
         }
     };
@@ -247,7 +257,15 @@ fn message((index, message): (usize, Message)) -> Result<ChatMessage, ApiError> 
             texts.collect::<Result<Vec<_>, _>>()?.join("\n")
         }
     };
-    Ok(ChatMessage::new(role, content))
+    if role == Role::Tool && message.tool_call_id.is_none() {
+        return Err(ApiError::invalid(&param, "a message of role tool needs tool_call_id: which call it answers"));
+    }
+    Ok(ChatMessage {
+        role,
+        content,
+        tool_calls: message.tool_calls.into_iter().map(tools::called).collect(),
+        tool_call_id: message.tool_call_id,
+    })
 }
 
 fn annotations(choice: usize, attribution: &Attribution, base_url: &str) -> Vec<Annotation> {

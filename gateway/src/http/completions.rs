@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, post,
     web::{Bytes, Data},
 };
-use cairn_adapters::{Input, TokenLogprobs};
+use cairn_adapters::{Input, ResponseFormat, TokenLogprobs, ToolChoice};
 use cairn_openapi::{
     chat::OneOrMany,
     completions::{CompletionChoice, CompletionLogprobs, CompletionRequest, CompletionResponse},
@@ -76,6 +76,9 @@ pub(crate) async fn completions(
         query: Some(prompt.clone()),
         input: Input::Text(prompt),
         sampling,
+        format: ResponseFormat::Text,
+        tools: Vec::new(),
+        tool_choice: ToolChoice::None,
         datanets: request.datanets,
         retrieval: request.retrieval,
         raw,
@@ -135,6 +138,8 @@ fn stream_chunks(
                     let choice = CompletionChoice { index, text, logprobs, finish_reason: None };
                     events.push(sse::event(&CompletionResponse { choices: vec![choice], ..blank.clone() }));
                 }
+                // A text is continued without tools.
+                Ok(Part::ToolCall { .. }) => {}
                 Ok(Part::Done(answer)) => {
                     let choices =
                         answer.completion.choices.iter().enumerate().map(|(index, choice)| CompletionChoice {

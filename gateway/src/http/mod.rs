@@ -31,10 +31,12 @@ mod ingest;
 mod jobs;
 mod keys;
 mod log;
+mod lora;
 mod models;
 pub(crate) mod ops;
 mod search;
 mod sse;
+mod tools;
 
 pub(crate) use keys::valid_subject;
 
@@ -70,6 +72,8 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(adapters::grant)
         .service(adapters::revoke)
         .service(adapters::delete)
+        .service(lora::load)
+        .service(lora::unload)
         .service(jobs::list)
         .service(jobs::retrieve)
         .service(jobs::events)
@@ -83,7 +87,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(log::key)
         .service(ops::healthz)
         .service(ops::readyz)
-        .service(ops::metrics);
+        .service(ops::render);
 }
 
 /// What the OpenAPI description says beside the endpoints.

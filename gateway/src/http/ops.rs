@@ -31,7 +31,12 @@ pub(crate) async fn readyz(state: Data<AppState>) -> HttpResponse {
 /// Metrics in Prometheus' text format.
 #[utoipa::path(operation_id = "metrics", tag = "operations", responses((status = 200, description = "metrics", content_type = "text/plain", body = String)))]
 #[get("/metrics")]
-pub(crate) async fn metrics(_caller: Allowed<Auditors>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn render(_caller: Allowed<Auditors>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    for (model, figures) in state.models.figures() {
+        for (name, value) in figures {
+            metrics::gauge!(name, "model" => model.to_string()).set(value);
+        }
+    }
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }
 

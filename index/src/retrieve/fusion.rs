@@ -1,8 +1,12 @@
-//! Fusion: one order out of two searches, by a convex combination of their scores.
+//! Fusion: one order out of two searches and the order of words, by a convex combination of their scores.
 //!
 //! ```text
-//! fused = 0.3 · cosine + 0.7 · bm25 / best bm25 of the query
+//! fused = 0.3 · cosine + 0.7 · (0.85 · bm25 / best bm25 of the query + 0.15 · phrase)
 //! ```
+//!
+//! BM25 knows no order of words. `phrase` is the part of the query's neighbouring pairs of words that are neighbours in
+//! the candidate too: the sequential dependence model (Metzler and Croft 2005), with that paper's weights for words (0.85)
+//! and for their order (0.15, its two kinds of pairs taken together). A query of one word has no pairs; BM25 then counts whole.
 //!
 //! Every candidate has its cosine, whichever search found it: its vector lies beside its text. One that the full-text
 //! search did not return counts there with the least score it did return, which is the most that the candidate can
@@ -20,11 +24,18 @@
 use std::collections::HashMap;
 
 use super::{Candidate, Hit, key};
-use crate::{DatanetName, Datapoint};
+use crate::{DatanetName, Datapoint, terms::Terms};
 
 /// Ranks everything that either search found; `question` is the query's embedding and `asked` how much each search was
 /// asked for. Both lists are best first.
-pub(super) fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, question: &[f32], asked: usize) -> Vec<Candidate> {
+pub(super) fn fuse(
+    by_vector: Vec<Hit>,
+    by_text: Vec<Hit>,
+    question: &[f32],
+    asked: usize,
+    terms: &mut Terms,
+) -> Vec<Candidate> {
+    let both = !by_vector.is_empty() && !by_text.is_empty();
     let weight = match (by_vector.is_empty(), by_text.is_empty()) {
         (true, _) => 0.0,
         (_, true) => 1.0,
@@ -46,9 +57,14 @@ pub(super) fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, question: &[f32], ask
     }
     let mut candidates: Vec<_> = candidates.into_iter().collect();
     for (_, candidate) in &mut candidates {
+        let title = candidate.datapoint.title().unwrap_or_default();
+        let matched = terms.matched(&format!("{title}\n{}", candidate.datapoint.text));
+        candidate.matched_terms = matched.words;
+        candidate.phrase_score = matched.phrase.filter(|_| both);
         let cosine = candidate.vector_score.unwrap_or(0.0);
         let bm25 = candidate.text_score.unwrap_or(text_floor) / text_best;
-        candidate.fused_score = weight * cosine + (1.0 - weight) * bm25;
+        let text = candidate.phrase_score.map_or(bm25, |phrase| (1.0 - ORDER_WEIGHT) * bm25 + ORDER_WEIGHT * phrase);
+        candidate.fused_score = weight * cosine + (1.0 - weight) * text;
     }
     // Equal scores by datanet and place, so that the same query ranks the same way again.
     candidates.sort_by(|(a, x), (b, y)| y.fused_score.total_cmp(&x.fused_score).then_with(|| a.cmp(b)));
@@ -67,6 +83,7 @@ fn unranked(datapoint: Datapoint) -> Candidate {
         vector_rank: None,
         text_score: None,
         text_rank: None,
+        phrase_score: None,
         matched_terms: Vec::new(),
         fused_score: 0.0,
         rank: 0,
@@ -74,6 +91,7 @@ fn unranked(datapoint: Datapoint) -> Candidate {
 }
 
 const VECTOR_WEIGHT: f64 = 0.3;
+const ORDER_WEIGHT: f64 = 0.15;
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +113,10 @@ mod tests {
             leaf: Hash::default(),
         };
         Hit { datapoint, score, vector: vec![score as f32 / 100.0] }
+    }
+
+    fn fuse(by_vector: Vec<Hit>, by_text: Vec<Hit>, question: &[f32], asked: usize) -> Vec<Candidate> {
+        super::fuse(by_vector, by_text, question, asked, &mut Terms::new("word").unwrap())
     }
 
     fn order(fused: &[Candidate]) -> Vec<(u64, usize)> {
@@ -124,6 +146,22 @@ mod tests {
         assert!((first.fused_score - (VECTOR_WEIGHT * 0.9 + (1.0 - VECTOR_WEIGHT) * 0.5)).abs() < 1e-12);
         let fused = fuse(Vec::new(), vec![hit(3, 10.0)], &[], 2);
         assert_eq!(fused[0].vector_score, None);
+    }
+
+    #[test]
+    fn words_in_the_querys_order_decide_between_equals() {
+        let text = |seq, score, text: &str| {
+            let mut hit = hit(seq, score);
+            hit.datapoint.text = text.into();
+            hit
+        };
+        let mut terms = Terms::new("a search tree").unwrap();
+        let by_text = || vec![text(1, 9.0, "the tree in a search"), text(2, 9.0, "a search tree")];
+        let fused = super::fuse(vec![hit(1, 0.0), hit(2, 0.0)], by_text(), &[0.0], 2, &mut terms);
+        assert_eq!((fused[0].phrase_score, fused[0].fused_score), (Some(1.0), 0.7));
+        assert_eq!(fused[0].datapoint.seq, 1, "what the vector search found first gives the datapoint");
+        let alone = super::fuse(Vec::new(), by_text(), &[], 2, &mut terms);
+        assert_eq!((order(&alone), alone[0].phrase_score), (vec![(1, 1), (2, 2)], None), "full text alone is BM25");
     }
 
     #[test]

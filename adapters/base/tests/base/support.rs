@@ -8,7 +8,7 @@ use std::{
 
 use cairn_adapters::{Completion, GenerateError, ModelName, Sampling};
 use cairn_base::{
-    BaseConfig, BaseModels, Prompt, WhenLoading,
+    BaseConfig, BaseModels, EngineName, Prompt, WhenLoading,
     pull::{PullOptions, pull},
 };
 use serde::Deserialize;
@@ -37,6 +37,7 @@ pub(crate) fn config(models_dir: &Path) -> BaseConfig {
         models_dir: models_dir.to_owned(),
         memory_budget: 1 << 30,
         when_loading: WhenLoading::Wait,
+        engine: EngineName::MistralRs,
         retry_after: Duration::from_secs(1),
         max_in_flight: 64,
         quantize: None,

@@ -137,6 +137,9 @@ pub struct Candidate {
     /// Rank by that score.
     #[serde(deserialize_with = "present")]
     pub text_rank: Option<u64>,
+    /// How far the words of the query stand here in its order; missing where that was not part of the score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phrase_score: Option<String>,
     /// Score after fusion.
     #[serde(deserialize_with = "present")]
     pub fused_score: Option<String>,

@@ -66,6 +66,7 @@ fn candidate(leaf: Hash, seq: u64, rank: Option<u64>, in_prompt: Option<u64>) ->
         vector_rank: Some(seq + 1),
         text_score: (seq == 3).then(|| fixed(4.5)),
         text_rank: (seq == 3).then_some(1),
+        phrase_score: None,
         fused_score: rank.map(|rank| fixed(1.0 / (60.0 + rank as f64))),
     }
 }
