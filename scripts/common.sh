@@ -11,20 +11,28 @@ install_system_packages() {
   command -v protoc >/dev/null || missing+=(protobuf-compiler) # LanceDB's build needs it
   command -v cc >/dev/null || missing+=(gcc libc6-dev)
   command -v dpkg-deb >/dev/null || missing+=(dpkg)
+  command -v node >/dev/null || missing+=(nodejs) # the studio's build
+  command -v npm >/dev/null || missing+=(npm)
   if [ "$#" -gt 0 ]; then
     local package
     for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   fi
   command -v cargo >/dev/null || fail "cargo is missing; install Rust with rustup (https://rustup.rs)"
   command -v python3 >/dev/null || fail "python3 is missing; install it: apt-get install python3"
-  [ ${#missing[@]} -eq 0 ] && return
+  [ ${#missing[@]} -eq 0 ] && { node_is_new_enough; return; }
   if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     step "installing ${missing[*]} with apt-get"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
+    node_is_new_enough
   else
     fail "these packages are missing; run: sudo apt-get install ${missing[*]}"
   fi
+}
+
+node_is_new_enough() {
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' \
+    || fail "node $(node --version) is too old to build the studio; install Node.js 20.19 or later (https://nodejs.org)"
 }
 
 # The whole workspace at once, always: cargo then settles on one set of features, and nothing is built twice.

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{ApiError, Code},
+    http::studio,
     state::AppState,
     store::Store,
 };
@@ -28,7 +29,7 @@ mod jwt;
 pub(crate) use jwt::JwtVerifier;
 
 /// Paths that need no credential: health and the documentation.
-pub(crate) const PUBLIC: [&str; 5] = ["/", "/healthz", "/readyz", "/openapi.json", "/docs"];
+pub(crate) const PUBLIC: [&str; 6] = ["/", "/healthz", "/readyz", "/openapi.json", "/docs", "/studio"];
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub(crate) async fn authenticate(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let path = request.path();
-    if !(PUBLIC.contains(&path) || path.starts_with("/docs/")) {
+    if !(PUBLIC.contains(&path) || path.starts_with("/docs/") || path.starts_with(studio::PREFIX)) {
         match identified(&request).await {
             Ok(caller) => {
                 tracing::debug!(subject = caller.subject, "authenticated");

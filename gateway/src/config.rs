@@ -29,6 +29,8 @@ pub(crate) struct RawConfig {
     pub(crate) models: Models,
     /// Answers with LoRA adapters.
     pub(crate) adapters: Adapters,
+    /// Fine-tuning.
+    pub(crate) training: Training,
     /// Retrieval from datanets.
     pub(crate) retrieval: Retrieval,
     /// Tokens of an identity provider, accepted beside API keys.
@@ -139,6 +141,14 @@ pub(crate) struct Adapters {
     pub(crate) form: LaneForm,
     /// Directory that adapters may be uploaded from by path (POST /v1/load_lora_adapter, as vLLM has it); empty: none.
     pub(crate) import_dir: PathBuf,
+}
+
+/// Fine-tuning jobs.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Training {
+    /// Memory that a job's process may have, in MiB; a job ends with an error beyond it.
+    pub(crate) memory_limit_mib: u64,
 }
 
 /// How the adapter lane keeps weights.
@@ -274,6 +284,12 @@ impl Default for Adapters {
     }
 }
 
+impl Default for Training {
+    fn default() -> Self {
+        Self { memory_limit_mib: 8192 }
+    }
+}
+
 impl Default for Retrieval {
     fn default() -> Self {
         Self { top_k: 4, candidates: 50, max_passage_chars: 800 }
@@ -327,6 +343,7 @@ pub(crate) struct Config {
     pub(crate) quantize: Option<String>,
     pub(crate) embedding_model: String,
     pub(crate) adapters: Adapters,
+    pub(crate) training: Training,
     pub(crate) retrieval: Retrieval,
     pub(crate) jwt: Option<Jwt>,
     pub(crate) telemetry: Telemetry,
@@ -364,7 +381,7 @@ impl Config {
     }
 
     fn check(raw: RawConfig, base: &Path) -> anyhow::Result<Self> {
-        let RawConfig { server, data, log, models, adapters, retrieval, jwt, telemetry } = raw;
+        let RawConfig { server, data, log, models, adapters, training, retrieval, jwt, telemetry } = raw;
         let data_dir = base.join(&data.dir);
         let positive = |name: &str, value: u64| {
             if value == 0 { bail!("{name} is 0; give at least 1") } else { Ok(()) }
@@ -376,6 +393,7 @@ impl Config {
         positive("models.memory_budget_mib", models.memory_budget_mib)?;
         positive("adapters.resident_mib", adapters.resident_mib)?;
         positive("adapters.kv_mib", adapters.kv_mib)?;
+        positive("training.memory_limit_mib", training.memory_limit_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;
         if !(1..=MAX_TOP_K).contains(&retrieval.top_k) {
@@ -428,6 +446,7 @@ impl Config {
             quantize: (!models.quantize.is_empty()).then_some(models.quantize),
             embedding_model: models.embedding,
             adapters,
+            training,
             retrieval,
             jwt,
             telemetry,

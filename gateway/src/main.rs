@@ -21,6 +21,7 @@ mod record;
 mod sampling;
 mod state;
 mod store;
+mod training;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -246,6 +246,7 @@ fn record(
         caller: salt.commit(field::CALLER, &asked.caller.subject)?,
         retrieval,
         citations: citations.iter().map(cited).collect(),
+        uses: None,
     })
 }
 

@@ -83,13 +83,12 @@ pub(crate) fn refuse_unsupported(other: &serde_json::Map<String, serde_json::Val
     for field in UNSUPPORTED {
         let neutral = match other.get(field) {
             None | Some(serde_json::Value::Null) => true,
-            Some(serde_json::Value::Array(list)) => list.is_empty(),
             Some(value) => match field {
                 "function_call" => value == "none" || value == "auto",
                 "modalities" => *value == serde_json::json!(["text"]),
                 "best_of" => *value == 1,
                 "suffix" => value == "",
-                _ => false,
+                _ => value.as_array().is_some_and(Vec::is_empty),
             },
         };
         if !neutral {

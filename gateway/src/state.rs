@@ -28,6 +28,8 @@ pub(crate) struct AppState {
     pub(crate) ledger: Ledger,
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Adapters,
+    /// Woken when a fine-tuning job is queued.
+    pub(crate) trainings: tokio::sync::Notify,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -55,6 +57,7 @@ impl AppState {
             auth: Authenticator::new(store.clone(), jwt),
             jobs: Jobs::new(store.clone()),
             adapters,
+            trainings: tokio::sync::Notify::new(),
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),
             config,
@@ -66,6 +69,7 @@ impl AppState {
             _lock: lock,
         });
         crate::jobs::start(state.clone()).await?;
+        crate::training::start(state.clone());
         for name in state.config.preload.clone() {
             let models = state.models.clone();
             let name = name.parse().with_context(|| format!("models.preload names {name:?}"))?;

@@ -170,6 +170,19 @@ pub struct Grant {
     pub granted_by: String,
     /// When (RFC 3339, UTC).
     pub granted_at: String,
+    /// Whether it may also train on the rows: retrieval and training are separate purposes.
+    #[serde(default)]
+    pub training: bool,
+}
+
+/// For what a datanet is granted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GrantQuery {
+    /// Also to train on its rows.
+    #[serde(default)]
+    pub training: bool,
 }
 
 /// Grants on a datanet.

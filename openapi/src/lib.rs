@@ -10,6 +10,7 @@ pub mod completions;
 pub mod datanets;
 pub mod embeddings;
 pub mod error;
+pub mod fine_tuning;
 pub mod jobs;
 pub mod keys;
 pub mod log;

@@ -15,3 +15,4 @@ mod operations;
 mod proof;
 mod retrieval;
 mod sdk;
+mod training;

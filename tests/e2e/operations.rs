@@ -62,7 +62,10 @@ async fn the_documentation_is_served() {
     assert!(docs.status == 200 && docs.text().to_lowercase().contains("swagger"), "{docs}");
     assert!(docs.header("content-type").starts_with("text/html"), "{}", docs.header("content-type"));
     let root = anonymous.get("/").await;
-    assert_eq!(root.status, 200, "people are led from / to the documentation: {root}");
+    assert_eq!(root.status, 200, "people are led from / to the studio: {root}");
+    assert!(root.text().contains("<title>Cairn"), "{root}");
+    let policy = root.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 Run by e2e/sdk.rs. Every check is a function; the script prints their names and fails with the first that does not hold.
 """
 
+import json
 import os
 
 import openai
@@ -111,14 +112,31 @@ def errors_are_of_the_sdks_classes():
     bad = raised(openai.BadRequestError, lambda: create(model=MODEL, messages=QUESTION, temperature=9))
     assert bad.param == "temperature", bad.body
     unsupported = raised(
-        openai.BadRequestError, lambda: create(model=MODEL, messages=QUESTION, response_format={"type": "json_object"})
+        openai.BadRequestError, lambda: create(model=MODEL, messages=QUESTION, audio={"voice": "alloy", "format": "wav"})
     )
-    assert unsupported.code == "unsupported_parameter" and unsupported.param == "response_format", unsupported.body
+    assert unsupported.code == "unsupported_parameter" and unsupported.param == "audio", unsupported.body
     stranger = openai.OpenAI(api_key="cairn_wrong", max_retries=0)
     wrong = raised(openai.AuthenticationError, lambda: stranger.chat.completions.create(model=MODEL, messages=QUESTION))
     assert wrong.code == "invalid_api_key", wrong.body
     raised(openai.NotFoundError, lambda: create(model=MODEL, messages=QUESTION, extra_body={"datanets": ["jargon"]}))
     raised(openai.NotFoundError, lambda: client.models.retrieve("gpt-4"))
+
+
+def tools_and_formats():
+    parameters = {"type": "object", "properties": {"city": {"enum": ["Paris", "Oslo"]}}, "required": ["city"]}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    asked = [{"role": "user", "content": "How is the weather in Oslo?"}]
+    create = client.chat.completions.create
+    answer = create(model=MODEL, messages=asked, tools=tools, tool_choice="required", max_tokens=60, temperature=0)
+    [call] = answer.choices[0].message.tool_calls
+    assert call.function.name == "weather" and json.loads(call.function.arguments)["city"] in ("Paris", "Oslo"), call
+    assert answer.choices[0].finish_reason == "tool_calls", answer
+    asked += [answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "Rain"}]
+    assert create(model=MODEL, messages=asked, tools=tools, tool_choice="none", max_tokens=8).choices[0].message.content
+    schema = {"type": "object", "properties": {"year": {"type": "integer"}}, "required": ["year"]}
+    form = {"type": "json_schema", "json_schema": {"name": "when", "schema": schema, "strict": True}}
+    answer = create(model=MODEL, messages=QUESTION, response_format=form, max_tokens=40, temperature=0)
+    assert isinstance(json.loads(answer.choices[0].message.content)["year"], int), answer
 
 
 def attribution():
@@ -152,6 +170,7 @@ def main():
         embeddings,
         models,
         errors_are_of_the_sdks_classes,
+        tools_and_formats,
         attribution,
     ]
     for check in checks:

@@ -1,6 +1,6 @@
 //! [`Decoder`]: a base model's weights in memory, and the steps that rows with any adapters take through them.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use cairn_adapters::peft;
 use cairn_matrix::{Form, Threads};
@@ -10,10 +10,9 @@ use crate::{
     AttachError, Attached, Config, LoadError, Profile, Sequence, StepError, attach,
     batch::Batch,
     forward::{Forward, Scratch},
-    gguf::Gguf,
-    safetensors::{Checkpoint, damaged},
     sequence::Layout,
-    weights::{Source, Weights},
+    source::{Opened, open},
+    weights::Weights,
 };
 
 /// How a model is loaded.
@@ -70,7 +69,7 @@ impl Decoder {
     /// # Errors
     /// [`LoadError`]: a file is missing or damaged, or the model computes what the lane cannot.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, LoadError> {
-        let Opened { config, mut source } = open_source(dir)?;
+        let Opened { config, mut source } = open(dir)?;
         let weights = Weights::read(&config, source.as_mut(), options.form)?;
         Ok(Self { config, weights, threads: Threads::new(options.threads.max(1)), scratch: Mutex::default() })
     }
@@ -144,24 +143,4 @@ impl Decoder {
         }
         Ok(())
     }
-}
-
-/// A model's files, nothing of its weights read yet.
-pub(crate) struct Opened {
-    pub(crate) config: Config,
-    pub(crate) source: Box<dyn Source>,
-}
-
-pub(crate) fn open_source(dir: &Path) -> Result<Opened, LoadError> {
-    let io = |source| LoadError::Io { path: dir.to_owned(), source };
-    let entries = fs::read_dir(dir).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
-    let gguf = entries.iter().map(fs::DirEntry::path).find(|path| path.extension().is_some_and(|it| it == "gguf"));
-    if let Some(path) = gguf {
-        let source = Gguf::open(&path)?;
-        return Ok(Opened { config: source.config(), source: Box::new(source) });
-    }
-    let path = dir.join("config.json");
-    let json = fs::read(&path).map_err(|_| LoadError::NoModel(dir.to_owned()))?;
-    let json = serde_json::from_slice(&json).map_err(|error| damaged(&path, error))?;
-    Ok(Opened { config: Config::from_json(&json)?, source: Box::new(Checkpoint::open(dir)?) })
 }

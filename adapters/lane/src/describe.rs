@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     Config, LoadError,
-    decoder::{Opened, open_source},
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
+    source::{Opened, open},
 };
 
 /// Every tensor of a base model, by the names that PEFT uses.
@@ -27,7 +27,7 @@ impl Description {
     /// # Errors
     /// As [`crate::Decoder::open`].
     pub fn read(dir: &Path) -> Result<Self, LoadError> {
-        let Opened { config, source } = open_source(dir)?;
+        let Opened { config, source } = open(dir)?;
         let vocabulary = [config.vocab_size, config.hidden_size];
         let mut linears = BTreeMap::from([(HEAD.to_owned(), vocabulary)]);
         let mut others = BTreeMap::from([(format!("{FINAL_NORM}.weight"), vec![config.hidden_size])]);

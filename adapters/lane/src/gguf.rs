@@ -21,7 +21,7 @@ use crate::{
     config::{Biases, frequencies},
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
     safetensors::damaged,
-    weights::{Data, Raw, Source},
+    source::{Data, Raw, Source},
 };
 
 /// An open GGUF file.

@@ -12,7 +12,7 @@ use safetensors::{Dtype, tensor::Metadata};
 
 use crate::{
     Form, LoadError,
-    weights::{Data, Raw, Source},
+    source::{Data, Raw, Source},
 };
 
 /// The files of one checkpoint.

@@ -5,32 +5,8 @@ use cairn_matrix::{Form, Matrix};
 use crate::{
     Config, LoadError,
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
+    source::{Data, Source},
 };
-
-/// A tensor as a file gives it.
-pub(crate) struct Raw {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) data: Data,
-}
-
-/// Numbers, or GGML blocks row after row.
-pub(crate) enum Data {
-    /// With the form to keep them in where none is asked for.
-    Numbers(Vec<f32>, Form),
-    Blocks(Vec<u8>, Form),
-}
-
-/// A file of tensors under Hugging Face's names.
-pub(crate) trait Source {
-    /// A tensor, if it is there. Each is taken once.
-    fn take(&mut self, name: &str) -> Result<Option<Raw>, LoadError>;
-
-    /// Whether a tensor is there and was not taken.
-    fn has(&self, name: &str) -> bool;
-
-    /// A tensor that nobody took.
-    fn left(&self) -> Option<String>;
-}
 
 /// One block.
 pub(crate) struct Layer {

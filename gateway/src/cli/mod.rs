@@ -11,6 +11,7 @@ use crate::config::Config;
 
 mod adapters;
 mod ask;
+mod audit;
 mod client;
 mod datanets;
 mod ingest;
@@ -21,6 +22,7 @@ mod proof;
 mod pull;
 mod search;
 mod serve;
+mod train;
 mod verify;
 
 /// Inference with attribution: OpenAI-compatible answers that name the datapoints they drew on, with proofs that anyone
@@ -69,6 +71,10 @@ enum Command {
     Proof(proof::Proof),
     /// Check a proof offline
     Verify(verify::Verify),
+    /// Read the whole log and check all of it
+    Audit(audit::Audit),
+    /// Follow the log, and alarm when it was rewritten
+    Monitor(audit::Monitor),
     /// Make, list and revoke API keys (in this machine's data directory)
     Keys(keys::Keys),
     /// List, load and unload base models
@@ -77,6 +83,8 @@ enum Command {
     Datanets(datanets::Datanets),
     /// Upload, publish and roll back LoRA adapters
     Adapters(adapters::Adapters),
+    /// Train a LoRA or QLoRA adapter and evaluate it
+    Train(train::Train),
     /// Show configuration
     Config(ConfigCommand),
     /// Print the OpenAPI description
@@ -109,10 +117,13 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ask(command) => ask::run(&global, command).await,
         Command::Proof(command) => proof::run(&global, command).await,
         Command::Verify(command) => verify::run(&global, &command),
+        Command::Audit(command) => audit::run(&global, command).await,
+        Command::Monitor(command) => audit::monitor(&global, command).await,
         Command::Keys(command) => keys::run(&global, command).await,
         Command::Models(command) => models::run(&global, command).await,
         Command::Datanets(command) => datanets::run(&global, command).await,
         Command::Adapters(command) => adapters::run(&global, command).await,
+        Command::Train(command) => train::run(&global, command).await,
         Command::Config(command) => match command.show {
             ShowConfig::Example => {
                 print!("{}", crate::config::example::example());

@@ -58,7 +58,9 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
             .openapi_service(|api| SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", api))
             .map(|app| {
                 app.route("/", web::get().to(http::ops::root))
-                    .route("/docs", web::get().to(http::ops::root))
+                    .route("/docs", web::get().to(http::ops::docs))
+                    .service(http::studio::without_slash)
+                    .service(http::studio::page)
                     .default_service(web::to(http::not_found))
             })
             .into_app()

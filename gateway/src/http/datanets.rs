@@ -6,7 +6,7 @@ use actix_web::{
 };
 use cairn_index::DatanetName;
 use cairn_openapi::{
-    datanets::{Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, NewDatanet, PageQuery},
+    datanets::{Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, GrantQuery, NewDatanet, PageQuery},
     error::ErrorEnvelope,
 };
 
@@ -138,10 +138,10 @@ pub(crate) async fn grants(
     Ok(Json(GrantList { object: "list".into(), data: state.store.grants(&datanet.name).await? }))
 }
 
-/// Lets a subject retrieve from a datanet.
+/// Lets a subject retrieve from a datanet, and with `training` also train on its rows.
 #[utoipa::path(operation_id = "grant_datanet", 
     tag = "datanets",
-    params(("name" = String, Path,), ("subject" = String, Path,)),
+    params(("name" = String, Path,), ("subject" = String, Path,), GrantQuery),
     responses((status = 200, body = Grant), (status = 404, body = ErrorEnvelope))
 )]
 #[put("/v1/datanets/{name}/grants/{subject}")]
@@ -149,11 +149,12 @@ pub(crate) async fn grant(
     caller: Allowed<Stewards>,
     state: Data<AppState>,
     path: Path<(String, String)>,
+    query: Query<GrantQuery>,
 ) -> Result<Json<Grant>, ApiError> {
     let (name, subject) = path.into_inner();
     valid_subject(&subject)?;
     let datanet = governed(&state, &caller, &name).await?;
-    Ok(Json(state.store.grant(&datanet.name, &subject, &caller.subject).await?))
+    Ok(Json(state.store.grant(&datanet.name, &subject, &caller.subject, query.training).await?))
 }
 
 /// Takes a grant back; from the next request on, the datanet does not exist for that subject.

@@ -27,6 +27,8 @@ mod chat;
 mod completions;
 mod datanets;
 mod embeddings;
+mod files;
+mod fine_tuning;
 mod ingest;
 mod jobs;
 mod keys;
@@ -36,6 +38,7 @@ mod models;
 pub(crate) mod ops;
 mod search;
 mod sse;
+pub(crate) mod studio;
 mod tools;
 
 pub(crate) use keys::valid_subject;
@@ -74,6 +77,23 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(adapters::delete)
         .service(lora::load)
         .service(lora::unload)
+        .service(files::create)
+        .service(files::list)
+        .service(files::retrieve)
+        .service(files::content)
+        .service(files::delete)
+        .service(fine_tuning::create)
+        .service(fine_tuning::preview)
+        .service(fine_tuning::list)
+        .service(fine_tuning::retrieve)
+        .service(fine_tuning::cancel)
+        .service(fine_tuning::pause)
+        .service(fine_tuning::resume)
+        .service(fine_tuning::events)
+        .service(fine_tuning::checkpoints)
+        .service(fine_tuning::validation)
+        .service(fine_tuning::evaluation)
+        .service(fine_tuning::report)
         .service(jobs::list)
         .service(jobs::retrieve)
         .service(jobs::events)

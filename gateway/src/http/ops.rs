@@ -40,7 +40,12 @@ pub(crate) async fn render(_caller: Allowed<Auditors>, state: Data<AppState>) ->
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }
 
-/// People who open the address in a browser find the documentation.
+/// People who open the address in a browser find the studio.
 pub(crate) async fn root() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, super::studio::PREFIX)).finish()
+}
+
+/// The interactive documentation.
+pub(crate) async fn docs() -> HttpResponse {
     HttpResponse::Found().insert_header((LOCATION, "/docs/")).finish()
 }

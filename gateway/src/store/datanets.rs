@@ -59,15 +59,24 @@ impl Store {
         Ok(())
     }
 
-    /// Lets `subject` retrieve from a datanet; granting twice changes nothing.
-    pub(crate) async fn grant(&self, datanet: &str, subject: &str, by: &str) -> Result<Grant, StoreError> {
+    /// Lets `subject` retrieve from a datanet, and train on it where `training` says so; granting twice changes nothing but
+    /// that.
+    pub(crate) async fn grant(
+        &self,
+        datanet: &str,
+        subject: &str,
+        by: &str,
+        training: bool,
+    ) -> Result<Grant, StoreError> {
         sqlx::query(
-            "INSERT INTO grants (datanet, subject, granted_by, granted_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO grants (datanet, subject, granted_by, granted_at, training) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET training = excluded.training",
         )
         .bind(datanet)
         .bind(subject)
         .bind(by)
         .bind(now())
+        .bind(training)
         .execute(&self.pool)
         .await?;
         let row = sqlx::query("SELECT * FROM grants WHERE datanet = ? AND subject = ?")
@@ -119,6 +128,7 @@ fn grant(row: &SqliteRow) -> Grant {
         subject: row.get("subject"),
         granted_by: row.get("granted_by"),
         granted_at: row.get("granted_at"),
+        training: row.get("training"),
     }
 }
 
@@ -136,7 +146,7 @@ mod tests {
         assert!(store.datanet("n", Some("owner")).await.unwrap().is_some());
         assert!(store.datanet("n", None).await.unwrap().is_some());
         assert!(store.datanet("n", Some("app")).await.unwrap().is_none());
-        store.grant("n", "app", "owner").await.unwrap();
+        store.grant("n", "app", "owner", false).await.unwrap();
         assert!(store.datanet("n", Some("app")).await.unwrap().is_some());
         assert!(store.revoke_grant("n", "app").await.unwrap());
         assert!(store.datanet("n", Some("app")).await.unwrap().is_none());

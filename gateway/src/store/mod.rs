@@ -14,6 +14,7 @@ pub(crate) mod attributions;
 pub(crate) mod datanets;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod training;
 
 /// The relational store. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //! signed note with one Ed25519 signature).
 //!
 //! Only one spelling of a checkpoint is accepted: three body lines, an empty line, one signature line. Extension lines
-//! and cosignatures of witnesses are refused here; cosignatures travel beside a checkpoint, never inside a bundle.
+//! are refused; signature lines of witnesses after the log's own are read by [`crate::cosignature`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::key::{KeyId, SigningKey, VerifyingKey};
+use crate::signer::Signer;
 
 /// Name of a log, the first line of its checkpoints and the name of its key: usually its URL without the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +71,13 @@ impl SignedCheckpoint {
         let signature = key.sign(checkpoint.body().as_bytes());
         let key_id = key.verifying_key(&checkpoint.origin).key_id();
         SignedCheckpoint { signer: checkpoint.origin.to_string(), checkpoint, key_id, signature }
+    }
+
+    /// Signs a checkpoint by a [`Signer`], which may be a program or a service and fail.
+    pub fn sign_by(checkpoint: Checkpoint, signer: &dyn Signer) -> Result<SignedCheckpoint> {
+        let signature = signer.sign(checkpoint.body().as_bytes())?;
+        let key_id = signer.verifying_key(&checkpoint.origin).key_id();
+        Ok(SignedCheckpoint { signer: checkpoint.origin.to_string(), checkpoint, key_id, signature })
     }
 
     /// Reads the text of a signed checkpoint without checking its signature.
@@ -140,6 +148,11 @@ impl SignedCheckpoint {
     /// Root hash.
     pub fn root(&self) -> Hash {
         self.checkpoint.root
+    }
+
+    /// The key id on the signature line.
+    pub fn key_id(&self) -> [u8; 4] {
+        self.key_id
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::hash::Hash;
 
@@ -56,7 +57,7 @@ pub enum Error {
     UnwritableSigningKey(#[source] ed25519_dalek::pkcs8::Error),
 
     /// A private key that everybody on the machine may read.
-    #[error("{path} can be read by others (mode {mode:03o}); run chmod 600 on it")]
+    #[error("{path} can be read or changed by others (mode {mode:03o}); run chmod 600 on it")]
     KeyExposed {
         /// The key file.
         path: PathBuf,
@@ -153,7 +154,10 @@ pub enum Error {
 
     /// The checkpoint is older than its second copy: a backup was restored. Going on would fork the log.
     #[error(
-        "the log is at size {size} but its guard is at {guard}: restore the missing tiles; starting here would fork the log"
+        "the log's files end at size {size}, but its guard shows that it signed a checkpoint at size {guard}: an older \
+         backup was restored, and signing from here would fork the log. Restore the checkpoint and tiles up to size \
+         {guard} from a newer backup or a mirror, then start again. If they are lost for good, this log has ended: keep \
+         its files for the proofs already given, and start a new log with a new origin"
     )]
     BehindGuard {
         /// Size of the log's checkpoint.
@@ -188,4 +192,167 @@ pub enum Error {
     /// No such tile.
     #[error("there is no tile {0}")]
     NoSuchTile(String),
+
+    /// The stored checkpoint is not the one this process wrote last.
+    #[error(
+        "{0} was changed by somebody else since it was last written: another process appends to this log. Nothing was \
+         signed; stop one of the two and open the log again"
+    )]
+    CheckpointMoved(PathBuf),
+
+    /// A tile that is written once and never changed was found with other content.
+    #[error(
+        "{0} is there already, with other content: another process appends to this log. Stop one of the two and open \
+         the log again"
+    )]
+    TileTaken(String),
+
+    /// A witness has cosigned a larger log than is here: a backup was restored. Going on would fork the log.
+    #[error(
+        "the log's files end at size {size}, but witness {witness} has seen it at size {seen}: an older backup was \
+         restored, and signing from here would fork the log. Restore the checkpoint and tiles up to size {seen} from a \
+         newer backup or a mirror, then start again. If they are lost for good, this log has ended: start a new log \
+         with a new origin"
+    )]
+    BehindWitness {
+        /// Size of the log here.
+        size: u64,
+        /// Name of the witness.
+        witness: String,
+        /// Size the witness has cosigned.
+        seen: u64,
+    },
+
+    /// A witness has cosigned another tree of the same log.
+    #[error(
+        "witness {witness} has cosigned another history of this log at size {size}: the log was forked. Nothing more \
+         is signed; compare this log with the witness's checkpoint and with backups"
+    )]
+    ForkedFromWitness {
+        /// Size at which the histories differ, or before which they do.
+        size: u64,
+        /// Name of the witness.
+        witness: String,
+    },
+
+    /// A note, proof request or answer that is not of the form of its specification.
+    #[error("malformed {what}: {problem}")]
+    Malformed {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// A cosignature that is not the witness's over this checkpoint.
+    #[error("the cosignature of {witness} on the checkpoint of {origin} at size {size} is wrong")]
+    WrongCosignature {
+        /// Name of the witness.
+        witness: String,
+        /// Origin of the log.
+        origin: String,
+        /// Size of the checkpoint.
+        size: u64,
+    },
+
+    /// A witness answered with something other than a cosignature.
+    #[error("witness {witness} answered with status {status}: {problem}")]
+    WitnessRefused {
+        /// Name of the witness.
+        witness: String,
+        /// HTTP status.
+        status: u16,
+        /// What that means.
+        problem: String,
+    },
+
+    /// The directory of a witness was never initialised, or was lost.
+    #[error(
+        "{0} is not the state of a witness. A witness that forgot what it cosigned must not go on under its key: \
+         restore its state, or initialise a new witness with a new name and key"
+    )]
+    NotAWitness(PathBuf),
+
+    /// A witness has signed with another name or key in this directory.
+    #[error("this is the state of witness {found}, not of {expected}")]
+    OtherWitness {
+        /// The key given.
+        expected: String,
+        /// The key in the directory.
+        found: String,
+    },
+
+    /// Fewer witnesses exist or signed than are required.
+    #[error("{required} witnesses are required, but only {known} are known")]
+    TooFewWitnesses {
+        /// Witnesses required.
+        required: usize,
+        /// Witnesses known.
+        known: usize,
+    },
+
+    /// A rotation of keys that does not hold.
+    #[error("the key rotation at size {size} does not hold: {problem}")]
+    BadRotation {
+        /// Size from which the next key signs.
+        size: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The checkpoint is signed by a key that was not in force at that size.
+    #[error("the checkpoint at size {size} is signed by {key}, which was not the log's key then: {problem}")]
+    KeyNotInForce {
+        /// Size of the checkpoint.
+        size: u64,
+        /// The key's line.
+        key: String,
+        /// When it was in force.
+        problem: String,
+    },
+
+    /// The log's key was rotated, and the log was opened with the old or not yet valid one.
+    #[error(
+        "the last checkpoint, at size {size}, is signed by {signed}, but the log was opened with {given}; {advice}"
+    )]
+    KeyRotated {
+        /// Size of the last checkpoint.
+        size: u64,
+        /// Key that signed it.
+        signed: String,
+        /// Key given.
+        given: String,
+        /// What to do.
+        advice: &'static str,
+    },
+
+    /// A program that signs for the log failed.
+    #[error("the signing program {program} failed: {problem}")]
+    SigningProgram {
+        /// The program.
+        program: String,
+        /// What it did.
+        problem: String,
+    },
+
+    /// The counters of uses have a gap, a repetition or run backwards.
+    #[error("uses of contributor {contributor}: {problem}")]
+    Uses {
+        /// The contributor's pseudonym.
+        contributor: Hash,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// The log was told to sign nothing more.
+    #[error("the log signs nothing more: {0}")]
+    Stopped(#[source] Arc<Error>),
+
+    /// Too many entries wait for the log.
+    #[error("{0} entries wait to be logged already; try again shortly")]
+    Overloaded(usize),
+
+    /// The thread that writes the log has ended.
+    #[error("the log's writer has stopped")]
+    WriterStopped,
 }

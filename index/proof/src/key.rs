@@ -13,14 +13,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use rand::TryRngCore as _;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Origin;
 use crate::error::{Error, Result};
+use crate::signer::Signer;
 
-/// The first four bytes of `SHA256(name || "\n" || 0x01 || key)`.
+/// The first four bytes of `SHA256(name || "\n" || algorithm || key)`.
 pub(crate) type KeyId = [u8; 4];
 
 /// The private key that signs checkpoints.
@@ -52,20 +53,22 @@ impl SigningKey {
         ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map(SigningKey).map_err(Error::BadSigningKey)
     }
 
-    /// Writes PKCS#8 PEM.
+    /// Writes PKCS#8 PEM, of version 1: OpenSSL 3.0 does not read version 2, which holds the public key as well.
     pub fn to_pem(&self) -> Result<String> {
-        let pem = self.0.to_pkcs8_pem(LineEnding::LF).map_err(Error::UnwritableSigningKey)?;
+        let seed = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        let pem = seed.to_pkcs8_pem(LineEnding::LF).map_err(Error::UnwritableSigningKey)?;
         Ok(pem.to_string())
     }
 
-    /// Reads a key file, refusing one that others than its owner and group may read.
+    /// Reads a key file, refusing one that its group may change or that others may read. The group may read it: that is
+    /// how Kubernetes hands a secret to a process that is not root.
     pub fn load(path: &Path) -> Result<SigningKey> {
         let io = |source| Error::Io { path: path.to_owned(), source };
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
-            if mode & 0o007 != 0 {
+            if mode & EXPOSED != 0 {
                 return Err(Error::KeyExposed { path: path.to_owned(), mode });
             }
         }
@@ -99,20 +102,31 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
+    /// The public key in its 32 bytes (RFC 8032), as a KMS shows it, named after the log.
+    pub fn from_bytes(origin: &Origin, key: &[u8; 32]) -> Result<VerifyingKey> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(key)
+            .map_err(|_| Error::BadVerifyingKey("the key is not a curve point"))?;
+        Ok(VerifyingKey { origin: origin.clone(), key })
+    }
+
     /// The log it belongs to.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
+    /// The key itself.
+    pub(crate) fn dalek(&self) -> &ed25519_dalek::VerifyingKey {
+        &self.key
+    }
+
+    /// The same key under another log's name.
+    pub(crate) fn named(&self, origin: &Origin) -> VerifyingKey {
+        VerifyingKey { origin: origin.clone(), key: self.key }
+    }
+
     /// The key id on signature lines.
     pub fn key_id(&self) -> [u8; 4] {
-        let hash = Sha256::new()
-            .chain_update(self.origin.as_str())
-            .chain_update(b"\n")
-            .chain_update([ED25519])
-            .chain_update(self.key.as_bytes())
-            .finalize();
-        [hash[0], hash[1], hash[2], hash[3]]
+        key_id(&self.origin, ED25519, self.key.as_bytes())
     }
 
     /// Reads a file whose only content is the key line.
@@ -131,28 +145,14 @@ impl FromStr for VerifyingKey {
     type Err = Error;
 
     fn from_str(line: &str) -> Result<VerifyingKey> {
-        let bad = Error::BadVerifyingKey;
-        let mut parts = line.splitn(3, '+');
-        let mut part = || parts.next().ok_or(bad("three parts joined by + are needed"));
-        let (name, id, blob) = (part()?, part()?, part()?);
-        let blob = BASE64.decode(blob).map_err(|_| bad("the key is not base64"))?;
-        let Some((&ED25519, bytes)) = blob.split_first() else {
-            return Err(bad("only Ed25519 keys (type 1) are known"));
-        };
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("the key is not 32 bytes"))?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| bad("the key is not a curve point"))?;
-        let parsed = VerifyingKey { origin: Origin::new(name)?, key };
-        if hex::encode(parsed.key_id()) != id {
-            return Err(bad("the hash in the middle does not fit name and key"));
-        }
-        Ok(parsed)
+        let (origin, key) = parse_vkey(line, ED25519, "only Ed25519 keys (type 1) are known")?;
+        Ok(VerifyingKey { origin, key })
     }
 }
 
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let blob = [&[ED25519][..], self.key.as_bytes()].concat();
-        write!(f, "{}+{}+{}", self.origin, hex::encode(self.key_id()), BASE64.encode(blob))
+        f.write_str(&vkey(&self.origin, ED25519, self.key.as_bytes()))
     }
 }
 
@@ -162,8 +162,59 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+impl Signer for SigningKey {
+    fn verifying_key(&self, origin: &Origin) -> VerifyingKey {
+        SigningKey::verifying_key(self, origin)
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        Ok(SigningKey::sign(self, message))
+    }
+}
+
+/// The first four bytes of `SHA256(name || "\n" || algorithm || key)` (C2SP signed-note).
+pub(crate) fn key_id(name: &Origin, algorithm: u8, key: &[u8; 32]) -> KeyId {
+    let hash =
+        Sha256::new().chain_update(name.as_str()).chain_update(b"\n").chain_update([algorithm]).chain_update(key);
+    let hash = hash.finalize();
+    [hash[0], hash[1], hash[2], hash[3]]
+}
+
+/// The verifier key line `name+id+base64(algorithm || key)` (C2SP signed-note).
+pub(crate) fn vkey(name: &Origin, algorithm: u8, key: &[u8; 32]) -> String {
+    let blob = [&[algorithm][..], key].concat();
+    format!("{name}+{}+{}", hex::encode(key_id(name, algorithm, key)), BASE64.encode(blob))
+}
+
+/// Reads a verifier key line of one algorithm; `otherwise` says what is wrong with another.
+pub(crate) fn parse_vkey(
+    line: &str,
+    algorithm: u8,
+    otherwise: &'static str,
+) -> Result<(Origin, ed25519_dalek::VerifyingKey)> {
+    let bad = Error::BadVerifyingKey;
+    let mut parts = line.splitn(3, '+');
+    let mut part = || parts.next().ok_or(bad("three parts joined by + are needed"));
+    let (name, id, blob) = (part()?, part()?, part()?);
+    let blob = BASE64.decode(blob).map_err(|_| bad("the key is not base64"))?;
+    let Some((_, bytes)) = blob.split_first().filter(|(first, _)| **first == algorithm) else {
+        return Err(bad(otherwise));
+    };
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| bad("the key is not 32 bytes"))?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| bad("the key is not a curve point"))?;
+    let name = Origin::new(name)?;
+    if hex::encode(key_id(&name, algorithm, &bytes)) != id {
+        return Err(bad("the hash in the middle does not fit name and key"));
+    }
+    Ok((name, key))
+}
+
 /// Signature type Ed25519 of C2SP signed-note.
 const ED25519: u8 = 1;
+
+/// Permission bits that a key file must not have: anything for others, more than reading for the group.
+#[cfg(unix)]
+const EXPOSED: u32 = 0o037;
 
 #[cfg(test)]
 mod tests {
@@ -192,7 +243,7 @@ mod tests {
         let key = SigningKey::from_pem(pem).unwrap();
         let public = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
         assert_eq!(hex::encode(key.0.verifying_key().as_bytes()), public);
-        assert_eq!(SigningKey::from_pem(&key.to_pem().unwrap()).unwrap().0, key.0);
+        assert_eq!(key.to_pem().unwrap(), pem, "and writes the same");
     }
 
     #[cfg(unix)]
@@ -206,8 +257,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(SigningKey::load(&path).unwrap().0, key.0);
         assert!(key.save(&path).is_err(), "a key file is never overwritten");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(SigningKey::load(&path), Err(Error::KeyExposed { .. })));
+        for (mode, fine) in
+            [(0o400, true), (0o440, true), (0o660, false), (0o604, false), (0o602, false), (0o601, false)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            match SigningKey::load(&path) {
+                Ok(_) => assert!(fine, "{mode:o}"),
+                Err(error) => assert!(!fine && matches!(error, Error::KeyExposed { .. }), "{mode:o}: {error}"),
+            }
+        }
         assert!(!format!("{key:?}").contains("PRIVATE"));
     }
 }

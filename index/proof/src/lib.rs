@@ -9,22 +9,32 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 pub mod bundle;
 pub mod canonical;
 pub mod checkpoint;
 pub mod commitment;
+pub mod cosignature;
 pub mod datapoint;
 mod error;
 mod hash;
 pub mod key;
 pub mod log;
 pub mod merkle;
+pub mod monitor;
+mod note;
 pub mod record;
 pub mod report;
+pub mod rotation;
+pub mod signer;
+mod trust;
+pub mod uses;
+pub mod witness;
 
-pub use bundle::{Bundle, VerifyError, verify};
+pub use bundle::{Bundle, VerifyError, verify, verify_with};
 pub use checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 pub use commitment::{Opening, Salt};
+pub use cosignature::{Cosignature, CosignedCheckpoint, WitnessKey};
 pub use datapoint::{Commitment, DatapointFields};
 pub use error::{Error, Result};
 pub use hash::{Hash, leaf_hash, node_hash};
@@ -33,3 +43,6 @@ pub use log::Log;
 pub use merkle::Tree;
 pub use record::{Entry, Record};
 pub use report::Report;
+pub use rotation::{KeyHistory, Rotation};
+pub use signer::Signer;
+pub use trust::Trust;

@@ -8,12 +8,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, DatapointProof, Status, VerifyError, verify};
+use crate::bundle::{Bundle, DatapointProof, Status, VerifyError, verify_with};
 use crate::checkpoint::SignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
-use crate::key::VerifyingKey;
 use crate::record::{Candidate, Citation, CitationKind, Endpoint, Record};
+use crate::trust::Trust;
 
 /// What was proved.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +26,8 @@ pub struct Report {
     pub log_root: Hash,
     /// Index of the record.
     pub log_index: u64,
+    /// Witnesses that cosigned the checkpoint.
+    pub cosigned_by: Vec<Cosigner>,
     /// The record.
     pub record: Record,
     /// The datapoints.
@@ -36,6 +38,17 @@ pub struct Report {
     pub proved: Vec<String>,
     /// What this bundle does not show, a sentence each.
     pub not_shown: Vec<String>,
+}
+
+/// A witness that cosigned the checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cosigner {
+    /// Its name.
+    pub witness: String,
+    /// When, in seconds since 1970 by its clock.
+    pub time: u64,
+    /// Whether it is one of the witnesses the verifier trusts. Others count for nothing.
+    pub trusted: bool,
 }
 
 /// A citation and the words it spans.
@@ -59,9 +72,13 @@ pub enum Outcome {
 /// Verifies a bundle file with a key file. An error means that a file could not be read or the key file holds no key;
 /// a bundle that fails is [`Outcome::NotProved`].
 pub fn verify_files(bundle: &Path, key: &Path) -> Result<Outcome> {
-    let key = VerifyingKey::load(key)?;
+    verify_file(bundle, &Trust::load(key)?)
+}
+
+/// Verifies a bundle file on these terms. An error means that the file could not be read.
+pub fn verify_file(bundle: &Path, trust: &Trust) -> Result<Outcome> {
     let bytes = fs::read(bundle).map_err(|source| Error::Io { path: bundle.to_owned(), source })?;
-    Ok(match verify(&bytes, &key) {
+    Ok(match verify_with(&bytes, trust) {
         Ok(report) => Outcome::Proved(Box::new(report)),
         Err(error) => Outcome::NotProved(error),
     })
@@ -100,15 +117,25 @@ impl Outcome {
 
 impl Report {
     /// The report of a bundle in which everything holds. Only the verifier makes one.
-    pub(crate) fn new(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: Vec<Quote>) -> Report {
+    pub(crate) fn new(
+        bundle: &Bundle,
+        checkpoint: &SignedCheckpoint,
+        trust: &Trust,
+        cosigned_by: Vec<Cosigner>,
+        citations: Vec<Quote>,
+    ) -> Report {
+        let mut proved = proved(bundle, checkpoint, &citations);
+        // After the sentence on the signature, of which these are the terms.
+        proved.splice(2..2, signature(bundle, trust, &cosigned_by));
         Report {
             origin: checkpoint.checkpoint().origin.to_string(),
             log_size: checkpoint.size(),
             log_root: checkpoint.root(),
             log_index: bundle.log.index,
+            cosigned_by,
             record: bundle.record.clone(),
             datapoints: bundle.datapoints.clone(),
-            proved: proved(bundle, checkpoint, &citations),
+            proved,
             not_shown: not_shown(bundle),
             citations,
         }
@@ -126,6 +153,43 @@ impl Report {
         }
         text
     }
+}
+
+/// How the signature follows from the trusted key, and who cosigned.
+fn signature(bundle: &Bundle, trust: &Trust, cosigners: &[Cosigner]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if bundle.key != trust.key().to_string() {
+        lines.push(format!(
+            "The checkpoint is signed by key {}, which follows from the key you trust: both sides of each change signed it.",
+            bundle.key
+        ));
+    }
+    for proof in &bundle.log.rotations {
+        let rotation = &proof.rotation;
+        lines.push(format!(
+            "The log's key was changed by entry {}, at {}, from {} to {}.",
+            rotation.size, rotation.time, rotation.previous, rotation.next
+        ));
+    }
+    let (trusted, others): (Vec<&Cosigner>, Vec<&Cosigner>) = cosigners.iter().partition(|cosigner| cosigner.trusted);
+    let list = |cosigners: &[&Cosigner]| {
+        let named = cosigners.iter().map(|cosigner| format!("{} at {}", cosigner.witness, utc(cosigner.time)));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    if !trusted.is_empty() {
+        lines.push(format!(
+            "{} of the {} witnesses you trust cosigned the checkpoint ({} required): {}. Each saw this history of the log \
+             and no other.",
+            trusted.len(),
+            trust.witnesses().len(),
+            trust.required(),
+            list(&trusted)
+        ));
+    }
+    if !others.is_empty() {
+        lines.push(format!("It was also cosigned by witnesses that you did not name: {}.", list(&others)));
+    }
+    lines
 }
 
 fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -> Vec<String> {
@@ -169,6 +233,15 @@ fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -
         }
     } else {
         lines.push("It drew on no datanet.".to_owned());
+    }
+    for own in record.uses.iter().flatten() {
+        let passages: Vec<String> = own.passages.iter().map(u64::to_string).collect();
+        lines.push(format!(
+            "It is use number {} of the data of contributor {} in this log, by passage {}.",
+            own.count,
+            own.contributor,
+            passages.join(" and ")
+        ));
     }
     lines.extend(citations.iter().map(citation));
     let openings = &bundle.openings;
@@ -258,8 +331,31 @@ fn not_shown(bundle: &Bundle) -> Vec<String> {
         lines.push(format!("It gives no proof for {rest} datapoints that were considered but not used."));
     }
     lines.push("Times are those the operator wrote down; the log fixes their order, not the clock.".to_owned());
-    lines.push("A log proves what was recorded, not that everything was recorded.".to_owned());
+    let counted = bundle.record.uses.as_ref().is_some_and(|uses| !uses.is_empty());
+    lines.push(match counted {
+        true => {
+            "A log proves what was recorded; that no use of a contributor's data is left out shows in the use numbers \
+                 of all records together."
+                .to_owned()
+        }
+        false => "A log proves what was recorded, not that everything was recorded.".to_owned(),
+    });
     lines
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC.
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date in the calendar that begins on 1 March 0000, in which a leap day is a year's last.
+    let days = days.saturating_add(719_468);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 /// A value as JSON, cut after 160 characters.
@@ -284,6 +380,20 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_dates() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_679_315_147, "2023-03-20T12:25:47Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
+        utc(u64::MAX);
+    }
 
     #[test]
     fn a_bundle_cannot_command_the_terminal() {

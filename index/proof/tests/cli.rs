@@ -56,3 +56,27 @@ fn trouble_is_not_a_verdict() {
     let output = run(&[Path::new("--help")]);
     assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("Exit status"));
 }
+
+#[test]
+fn witnesses_are_required_by_option() {
+    let (bundle, key) = (golden("bundle.json"), golden("cairn.pub"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("witnesses");
+    let witness = cairn_proof::WitnessKey::of(
+        &cairn_proof::Origin::new("witness.example/w1").unwrap(),
+        &cairn_proof::SigningKey::from_seed([1; 32]),
+    );
+    std::fs::write(&file, format!("# ours\n\n{witness}\n")).unwrap();
+    let (flag, witnesses, require) = (Path::new("--key"), Path::new("--witnesses"), Path::new("--require-witnesses"));
+    for (required, status, words) in [
+        ("0", 0, "PROVED"),
+        ("1", 1, "1 of the 1 witnesses you trust must have cosigned it, but 0 did: none"),
+        ("2", 2, "2 witnesses are required, but only 1 are known"),
+        ("many", 2, "needs a number"),
+    ] {
+        let output = run(&[&bundle, flag, &key, witnesses, &file, require, Path::new(required)]);
+        let text = [output.stdout, output.stderr].concat();
+        assert_eq!(output.status.code(), Some(status), "{required}");
+        assert!(String::from_utf8(text).unwrap().contains(words), "{required}");
+    }
+}

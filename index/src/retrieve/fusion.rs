@@ -156,11 +156,12 @@ mod tests {
             hit
         };
         let mut terms = Terms::new("a search tree").unwrap();
-        let by_text = || vec![text(1, 9.0, "the tree in a search"), text(2, 9.0, "a search tree")];
-        let fused = super::fuse(vec![hit(1, 0.0), hit(2, 0.0)], by_text(), &[0.0], 2, &mut terms);
-        assert_eq!((fused[0].phrase_score, fused[0].fused_score), (Some(1.0), 0.7));
-        assert_eq!(fused[0].datapoint.seq, 1, "what the vector search found first gives the datapoint");
-        let alone = super::fuse(Vec::new(), by_text(), &[], 2, &mut terms);
+        let both = |score| vec![text(1, score, "the tree in a search"), text(2, score, "a search tree")];
+        let fused = super::fuse(both(0.0), both(9.0), &[0.0], 2, &mut terms);
+        assert_eq!(order(&fused), [(2, 1), (1, 2)]);
+        assert_eq!((fused[0].phrase_score, fused[1].phrase_score), (Some(1.0), Some(0.0)));
+        assert!((fused[0].fused_score - fused[1].fused_score - 0.7 * ORDER_WEIGHT).abs() < 1e-12);
+        let alone = super::fuse(Vec::new(), both(9.0), &[], 2, &mut terms);
         assert_eq!((order(&alone), alone[0].phrase_score), (vec![(1, 1), (2, 2)], None), "full text alone is BM25");
     }
 

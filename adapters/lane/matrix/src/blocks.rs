@@ -52,6 +52,15 @@ impl Q4K {
         }
     }
 
+    /// All weights, as [`Self::weight`] has them but in f32.
+    pub(crate) fn decode(&self, numbers: &mut [f32]) {
+        let (d, dmin) = (self.d.to_f32(), self.dmin.to_f32());
+        for (j, (numbers, q)) in numbers.chunks_exact_mut(32).zip(self.q.chunks_exact(32)).enumerate() {
+            let (scale, min) = (d * f32::from(self.scales[j]), dmin * f32::from(self.mins[j]));
+            numbers.iter_mut().zip(q).for_each(|(number, q)| *number = scale * f32::from(*q) - min);
+        }
+    }
+
     /// w = (d scale) q - (dmin min)
     #[cfg(test)]
     pub(crate) fn weight(&self, i: usize) -> f64 {
@@ -63,6 +72,12 @@ impl Q4K {
 /// The f16 at a byte offset.
 pub(crate) fn half_at(bytes: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The 32 weights of a Q8_0 block.
+pub(crate) fn from_q8_0(bytes: &[u8], numbers: &mut [f32]) {
+    let d = half_at(bytes, 0).to_f32();
+    numbers.iter_mut().zip(&bytes[2..]).for_each(|(number, q)| *number = d * f32::from(q.cast_signed()));
 }
 
 /// Quantizes to Q8_0 blocks: d = max|w| / 127, q = round(w / d).

@@ -2,6 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use half::f16;
+
+use crate::{blocks, packed};
+
 /// How the elements of a [`crate::Matrix`] are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -34,6 +38,48 @@ impl Form {
             Self::F16 => 2,
             Self::Q8_0 => 34,
             Self::Q4K => 144,
+        }
+    }
+
+    /// Numbers in this form, block after block, as a GGUF file holds them.
+    ///
+    /// # Panics
+    /// If the numbers do not divide into blocks.
+    #[must_use]
+    pub fn encode(self, numbers: &[f32]) -> Vec<u8> {
+        assert!(numbers.len().is_multiple_of(self.block()), "{} numbers in {self}", numbers.len());
+        match self {
+            Self::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Self::F16 => packed::to_f16(numbers),
+            Self::Q8_0 => blocks::to_q8_0(numbers),
+            Self::Q4K => blocks::to_q4_k(numbers),
+        }
+    }
+
+    /// The numbers of whole blocks.
+    ///
+    /// # Panics
+    /// If the bytes are not as many as the numbers need.
+    pub fn decode(self, bytes: &[u8], numbers: &mut [f32]) {
+        assert_eq!(
+            bytes.len(),
+            numbers.len() / self.block() * self.block_bytes(),
+            "{} numbers in {self}",
+            numbers.len()
+        );
+        let blocks = bytes.chunks_exact(self.block_bytes()).zip(numbers.chunks_exact_mut(self.block()));
+        match self {
+            Self::F32 => {
+                bytes.as_chunks().0.iter().zip(numbers).for_each(|(word, number)| *number = f32::from_le_bytes(*word));
+            }
+            Self::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .zip(numbers)
+                .for_each(|(word, number)| *number = f16::from_le_bytes(*word).to_f32()),
+            Self::Q8_0 => blocks.for_each(|(bytes, numbers)| blocks::from_q8_0(bytes, numbers)),
+            Self::Q4K => blocks.for_each(|(bytes, numbers)| blocks::Q4K::read(bytes).decode(numbers)),
         }
     }
 
@@ -108,6 +154,7 @@ pub enum MatrixError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Matrix;
 
     #[test]
     fn names_read_back() {
@@ -115,5 +162,21 @@ mod tests {
             assert_eq!(form.to_string().parse::<Form>(), Ok(form));
         }
         assert!("Q8_0".parse::<Form>().is_err());
+    }
+
+    #[test]
+    fn decoded_blocks_are_the_rows_of_their_matrix() {
+        let numbers: Vec<f32> = (0..2 * 256).map(|i| ((i * 37) % 101) as f32 * 0.02 - 1.0).collect();
+        for form in [Form::F32, Form::F16, Form::Q8_0, Form::Q4K] {
+            let bytes = form.encode(&numbers);
+            let mut decoded = vec![0.0; numbers.len()];
+            form.decode(&bytes, &mut decoded);
+            let matrix = Matrix::from_blocks(&bytes, 2, 256, form).unwrap();
+            let mut rows = vec![0.0; numbers.len()];
+            rows.chunks_mut(256).enumerate().for_each(|(i, row)| matrix.row(i, row));
+            assert!(decoded.iter().zip(&rows).all(|(a, b)| (a - b).abs() < 1e-6), "{form}");
+            let most = decoded.iter().zip(&numbers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(most < 0.1, "{form}: {most}");
+        }
     }
 }

@@ -201,7 +201,8 @@ fn tree(mut chains: [f32; CHAINS]) -> f32 {
 
 /// exp(x) within 2 ulp (Cephes' expf): x = n ln 2 + r, exp(x) = 2^n exp(r). Below -87.3 it is 0, above 88 it stays.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+#[must_use]
+pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.0);
     // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);

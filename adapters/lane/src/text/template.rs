@@ -71,6 +71,16 @@ impl Template {
 
     /// The prompt after which the model answers; the reason where the template refuses the conversation.
     pub(crate) fn render(&self, messages: &[ChatMessage], tools: &[Tool]) -> Result<String, Error> {
+        self.write(messages, tools, true)
+    }
+
+    /// A special token by its name in the configuration, such as `bos_token`.
+    pub(crate) fn special(&self, wanted: &str) -> Option<&str> {
+        self.special.iter().find(|(name, _)| *name == wanted).map(|(_, token)| token.as_str())
+    }
+
+    /// The conversation as the template writes it, with the beginning of an answer or without.
+    pub(crate) fn write(&self, messages: &[ChatMessage], tools: &[Tool], answering: bool) -> Result<String, Error> {
         let has_own = self.environment.get_template("tools").is_ok();
         let template = self.environment.get_template(if has_own && !tools.is_empty() { "tools" } else { "chat" })?;
         let told = !tools.is_empty() && !self.source.contains("tools");
@@ -79,7 +89,7 @@ impl Template {
         let tools: Option<Value> =
             (!tools.is_empty() && !told).then(|| tools.iter().map(|tool| template_value(&wire_tool(tool))).collect());
         let special: Value = self.special.iter().map(|(name, token)| (*name, token.as_str())).collect();
-        template.render(context! { messages, tools, add_generation_prompt => true, ..special })
+        template.render(context! { messages, tools, add_generation_prompt => answering, ..special })
     }
 }
 

@@ -5,16 +5,22 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cairn_proof::report::verify_files;
+use cairn_proof::report::verify_file;
+use cairn_proof::{Trust, WitnessKey};
 
 const HELP: &str = "\
 Check a Cairn proof bundle offline.
 
-Usage: cairn-verify BUNDLE --key KEY [--json]
+Usage: cairn-verify BUNDLE --key KEY [--witnesses FILE --require-witnesses K] [--json]
 
   BUNDLE       the proof bundle, a .json file as received
   --key KEY    file with the log's public key (cairn.pub), obtained from a source
-               you trust and not together with the bundle
+               you trust and not together with the bundle; rotations of the key may
+               follow in it, one a line
+  --witnesses FILE
+               keys of witnesses you trust, one a line
+  --require-witnesses K
+               so many of them must have cosigned the checkpoint
   --json       print the result as JSON
   -h, --help   print this
   --version    print the version
@@ -28,6 +34,8 @@ const PROVED_NOTHING: u8 = 2;
 struct Arguments {
     bundle: PathBuf,
     key: PathBuf,
+    witnesses: Option<PathBuf>,
+    required: usize,
     json: bool,
 }
 
@@ -41,14 +49,15 @@ fn main() -> ExitCode {
         print(concat!("cairn-verify ", env!("CARGO_PKG_VERSION"), "\n"));
         return ExitCode::SUCCESS;
     }
-    let Arguments { bundle, key, json } = match parse(arguments) {
+    let arguments = match parse(arguments) {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("cairn-verify: {problem}\n\n{HELP}");
             return ExitCode::from(PROVED_NOTHING);
         }
     };
-    match verify_files(&bundle, &key) {
+    let json = arguments.json;
+    match trust(&arguments).and_then(|trust| verify_file(&arguments.bundle, &trust)) {
         Ok(outcome) if json => {
             print(&format!("{:#}\n", outcome.to_json()));
             ExitCode::from(outcome.exit_code())
@@ -64,14 +73,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// The key file and the witness file, read.
+fn trust(arguments: &Arguments) -> cairn_proof::Result<Trust> {
+    let witnesses = arguments.witnesses.as_deref().map(WitnessKey::load_all).transpose()?.unwrap_or_default();
+    Trust::load(&arguments.key)?.with_witnesses(witnesses, arguments.required)
+}
+
 fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
     let (mut bundle, mut key, mut json) = (None, None, false);
+    let (mut witnesses, mut required) = (None, 0);
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--json") => json = true,
             Some("--key") => key = Some(arguments.next().ok_or("--key needs a file")?.into()),
             Some(option) if option.starts_with("--key=") => key = Some(option["--key=".len()..].into()),
+            Some("--witnesses") => witnesses = Some(arguments.next().ok_or("--witnesses needs a file")?.into()),
+            Some("--require-witnesses") => {
+                let number = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+                required = number.ok_or("--require-witnesses needs a number")?;
+            }
             Some(option) if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ if bundle.is_none() => bundle = Some(argument.into()),
             _ => return Err("one bundle at a time".to_owned()),
@@ -80,6 +101,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
     Ok(Arguments {
         bundle: bundle.ok_or("no bundle given")?,
         key: key.ok_or("no key given: a bundle proves something only against a key you trust")?,
+        witnesses,
+        required,
         json,
     })
 }

@@ -28,6 +28,49 @@ pub enum VerifyError {
     #[error("log.checkpoint: {0}")]
     Checkpoint(#[source] Error),
 
+    /// The changes of the log's key do not hold, or lead to no trusted key.
+    #[error("log.rotations: {0}")]
+    Rotation(#[source] Error),
+
+    /// A change of the log's key is not in the log.
+    #[error("log.rotations: the change of key is not entry {index} of the log: {source}")]
+    RotationNotInLog {
+        /// Index claimed.
+        index: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
+    /// There is not one key for each cosignature.
+    #[error("log.witnesses: {keys} keys stand beside {cosignatures} cosignatures")]
+    WitnessCount {
+        /// Key lines.
+        keys: usize,
+        /// Cosignatures on the checkpoint.
+        cosignatures: usize,
+    },
+
+    /// A cosignature is not by the key beside it.
+    #[error("log.witnesses: {0}")]
+    Cosignature(#[source] Error),
+
+    /// Fewer trusted witnesses cosigned than the verifier requires.
+    #[error(
+        "log.checkpoint: {required} of the {known} witnesses you trust must have cosigned it, but {found} did: {}",
+        if names.is_empty() { "none" } else { names.as_str() }
+    )]
+    TooFewWitnesses {
+        /// Witnesses required.
+        required: usize,
+        /// Witnesses trusted.
+        known: usize,
+        /// Those of them that cosigned.
+        found: usize,
+        /// Their names.
+        names: String,
+    },
+
     /// The record contradicts itself.
     #[error("record: {0}")]
     Record(#[source] Error),
@@ -198,6 +241,11 @@ impl VerifyError {
             VerifyError::Form(_) => "form",
             VerifyError::WrongKey { .. } => "wrong_key",
             VerifyError::Checkpoint(_) => "checkpoint",
+            VerifyError::Rotation(_) => "rotation",
+            VerifyError::RotationNotInLog { .. } => "rotation_not_in_log",
+            VerifyError::WitnessCount { .. } => "witness_count",
+            VerifyError::Cosignature(_) => "cosignature",
+            VerifyError::TooFewWitnesses { .. } => "too_few_witnesses",
             VerifyError::Record(_) => "record",
             VerifyError::RecordNotInLog { .. } => "record_not_in_log",
             VerifyError::DatapointMissing { .. } => "datapoint_missing",

@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::to_canonical;
 use crate::commitment::Opening;
+use crate::cosignature::{Cosignature, CosignedCheckpoint, WitnessKey};
 use crate::datapoint::{Commitment, Disclosed};
 use crate::error::Result;
 use crate::hash::Hash;
 use crate::log::{Log, Storage};
 use crate::record::{Record, Tombstone};
+use crate::rotation::Rotation;
 
 pub use build::{Evidence, Parts};
 pub use error::VerifyError;
-pub use verify::verify;
+pub use verify::{verify, verify_with};
 
 /// One answer with everything that proves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +61,25 @@ pub struct LogProof {
     pub index: u64,
     /// Audit path to the checkpoint's root.
     pub path: Vec<Hash>,
-    /// Text of the signed checkpoint.
+    /// Text of the signed checkpoint, with the signature lines of the witnesses below after the log's own.
     pub checkpoint: String,
+    /// Key lines of the witnesses whose cosignatures are on the checkpoint, in the same order. Like `key` they are not
+    /// trusted, only compared with what the verifier trusts; they are here so that every cosignature can be checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<String>,
+    /// The changes of the log's key up to the checkpoint, in order: who trusts an earlier key can follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<RotationProof>,
+}
+
+/// A change of the log's key and its place in the log, which is `rotation.size`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationProof {
+    /// Audit path to the checkpoint's root.
+    pub path: Vec<Hash>,
+    /// The entry.
+    pub rotation: Rotation,
 }
 
 /// A datapoint of the answer and its place in the datanet.
@@ -149,7 +168,39 @@ impl Bundle {
 impl LogProof {
     /// The place of entry `index` under the log's current checkpoint.
     pub fn of<S: Storage>(log: &Log<S>, index: u64) -> Result<LogProof> {
-        Ok(LogProof { index, path: log.inclusion(index)?, checkpoint: log.checkpoint().to_string() })
+        LogProof::under(log, index, &CosignedCheckpoint::new(log.checkpoint().clone()), &[])
+    }
+
+    /// The place of entry `index` under a checkpoint of the log, such as [`Log::checkpoint_for`] gives, with those of its
+    /// cosignatures that are by `witnesses`.
+    pub fn under<S: Storage>(
+        log: &Log<S>,
+        index: u64,
+        checkpoint: &CosignedCheckpoint,
+        witnesses: &[WitnessKey],
+    ) -> Result<LogProof> {
+        let (tree, size) = (log.tree(), checkpoint.signed().size());
+        let mut shown = CosignedCheckpoint::new(checkpoint.signed().clone());
+        for witness in witnesses {
+            if let Some(cosignature) = checkpoint.by(witness) {
+                shown.add(witness, cosignature.clone())?;
+            }
+        }
+        let key_of = |cosignature: &Cosignature| {
+            let key = witnesses.iter().find(|witness| shown.by(witness) == Some(cosignature));
+            key.map(WitnessKey::to_string)
+        };
+        let prove = |rotation: &Rotation| {
+            Ok(RotationProof { path: tree.inclusion(rotation.size, size)?, rotation: rotation.clone() })
+        };
+        let rotations = log.rotations().iter().filter(|rotation| rotation.size < size);
+        Ok(LogProof {
+            index,
+            path: tree.inclusion(index, size)?,
+            witnesses: shown.cosignatures().iter().filter_map(key_of).collect(),
+            rotations: rotations.map(prove).collect::<Result<_>>()?,
+            checkpoint: shown.to_string(),
+        })
     }
 }
 
@@ -157,6 +208,11 @@ impl Erasure {
     /// The place of the tombstone logged as entry `index`; take it under the same checkpoint as the [`LogProof`].
     pub fn of<S: Storage>(log: &Log<S>, index: u64, tombstone: Tombstone) -> Result<Erasure> {
         Ok(Erasure { index, path: log.inclusion(index)?, tombstone })
+    }
+
+    /// The place of the tombstone under the checkpoint of this size.
+    pub fn under<S: Storage>(log: &Log<S>, index: u64, tombstone: Tombstone, size: u64) -> Result<Erasure> {
+        Ok(Erasure { index, path: log.tree().inclusion(index, size)?, tombstone })
     }
 }
 

@@ -9,30 +9,84 @@ use super::{Bundle, DatapointProof, VerifyError};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::Opening;
+use crate::cosignature::{CosignedCheckpoint, WitnessKey};
 use crate::hash::Hash;
 use crate::key::VerifyingKey;
 use crate::merkle::verify_inclusion;
 use crate::record::{Candidate, Citation, Entry};
-use crate::report::{Quote, Report};
+use crate::report::{Cosigner, Quote, Report};
+use crate::rotation::Rotation;
+use crate::trust::Trust;
 
-/// Verifies the bytes of a bundle file against the log's public key.
+/// Verifies the bytes of a bundle file against the log's public key, requiring no witness.
 ///
-/// The key in the bundle is never trusted: it must equal `key`. On success the report says what was proved.
+/// The key in the bundle is never trusted: it must equal `key`, or follow from it by rotations that both keys signed. On
+/// success the report says what was proved.
 pub fn verify(bytes: &[u8], key: &VerifyingKey) -> Result<Report, VerifyError> {
+    verify_with(bytes, &Trust::new(key.clone()))
+}
+
+/// Like [`verify`], with all that a verifier may trust and require: a key, its rotations, witnesses.
+pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
     let body = bytes.strip_suffix(b"\n").ok_or(VerifyError::NoNewline)?;
     let bundle: Bundle = from_canonical(body).map_err(VerifyError::Form)?;
-    if bundle.key != key.to_string() {
-        return Err(VerifyError::WrongKey { expected: key.to_string(), found: bundle.key });
-    }
-    let checkpoint = SignedCheckpoint::open(&bundle.log.checkpoint, key).map_err(VerifyError::Checkpoint)?;
+    let checkpoint = checkpoint(&bundle, trust)?;
+    let cosigners = cosigners(&bundle, &checkpoint, trust)?;
+    let checkpoint = checkpoint.signed();
     let leaf = bundle.record.leaf().map_err(VerifyError::Record)?;
     let (index, size) = (bundle.log.index, checkpoint.size());
     verify_inclusion(&leaf, index, size, &bundle.log.path, &checkpoint.root())
         .map_err(|source| VerifyError::RecordNotInLog { index, size, source })?;
-    datapoints(&bundle, &checkpoint)?;
+    datapoints(&bundle, checkpoint)?;
     openings(&bundle)?;
     let quotes = citations(&bundle)?;
-    Ok(Report::new(&bundle, &checkpoint, quotes))
+    Ok(Report::new(&bundle, checkpoint, trust, cosigners, quotes))
+}
+
+/// The checkpoint, signed by the key that was in force at its size; the rotations that lead there are in the log.
+fn checkpoint(bundle: &Bundle, trust: &Trust) -> Result<CosignedCheckpoint, VerifyError> {
+    let rotations: Vec<Rotation> = bundle.log.rotations.iter().map(|proof| proof.rotation.clone()).collect();
+    let wrong = || VerifyError::WrongKey { expected: trust.key().to_string(), found: bundle.key.clone() };
+    if rotations.is_empty() && bundle.key != trust.key().to_string() {
+        // Then only rotations known from elsewhere can lead there, which no rotation in the bundle contradicts.
+        let known = trust.history(&[]).map_err(VerifyError::Rotation)?;
+        known.keys().find(|key| key.to_string() == bundle.key).ok_or_else(wrong)?;
+    }
+    let keys = trust.history(&rotations).map_err(VerifyError::Rotation)?;
+    let checkpoint = keys.open(&bundle.log.checkpoint).map_err(VerifyError::Checkpoint)?;
+    let (size, root) = (checkpoint.signed().size(), checkpoint.signed().root());
+    if keys.at(size).to_string() != bundle.key {
+        return Err(VerifyError::WrongKey { expected: keys.at(size).to_string(), found: bundle.key.clone() });
+    }
+    for proof in &bundle.log.rotations {
+        let index = proof.rotation.size;
+        let leaf = proof.rotation.leaf().map_err(VerifyError::Form)?;
+        verify_inclusion(&leaf, index, size, &proof.path, &root)
+            .map_err(|source| VerifyError::RotationNotInLog { index, source })?;
+    }
+    Ok(checkpoint)
+}
+
+/// Every cosignature is by the key beside it; of those the verifier trusts there are enough.
+fn cosigners(bundle: &Bundle, checkpoint: &CosignedCheckpoint, trust: &Trust) -> Result<Vec<Cosigner>, VerifyError> {
+    let (lines, cosignatures) = (&bundle.log.witnesses, checkpoint.cosignatures());
+    if lines.len() != cosignatures.len() {
+        return Err(VerifyError::WitnessCount { keys: lines.len(), cosignatures: cosignatures.len() });
+    }
+    let mut cosigners = Vec::new();
+    for (line, cosignature) in lines.iter().zip(cosignatures) {
+        let key: WitnessKey = line.parse().map_err(VerifyError::Cosignature)?;
+        key.verify(checkpoint.signed(), cosignature).map_err(VerifyError::Cosignature)?;
+        let trusted = trust.witnesses().contains(&key);
+        cosigners.push(Cosigner { witness: cosignature.witness.clone(), time: cosignature.time, trusted });
+    }
+    let found: Vec<&str> = cosigners.iter().filter(|c| c.trusted).map(|c| c.witness.as_str()).collect();
+    let required = trust.required();
+    if found.len() < required {
+        let (found, names) = (found.len(), found.join(", "));
+        return Err(VerifyError::TooFewWitnesses { required, known: trust.witnesses().len(), found, names });
+    }
+    Ok(cosigners)
 }
 
 /// Every datapoint is a candidate of the record, in its order; every passage of the prompt has its datapoint.

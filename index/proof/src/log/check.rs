@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use super::load::{CHECKPOINT, bundle, load, read_checkpoint};
+use super::load::{CHECKPOINT, ROTATIONS, bundle, load, read_checkpoint, read_rotations};
 use super::storage::{Directory, Storage};
 use super::tile::TilePath;
 use crate::checkpoint::Origin;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::key::VerifyingKey;
+use crate::merkle::TILE_WIDTH;
 use crate::record::Entry;
+use crate::rotation::KeyHistory;
+use crate::uses::UseAudit;
 
 /// What a checked log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +33,20 @@ pub struct CheckReport {
     pub tombstones: u64,
     /// Changes of adapters among the entries.
     pub adapters: u64,
+    /// Changes of the log's key among the entries.
+    pub rotations: u64,
+    /// Contributors whose uses are counted.
+    pub contributors: u64,
+    /// Their uses, counted without a gap.
+    pub uses: u64,
     /// Entries of no kind this version knows; they are hashed like all others.
     pub other: u64,
 }
 
-/// Checks the log in `dir` completely: the checkpoint's signature, every hash tile, and every entry against its leaf.
+/// Checks the log in `dir` completely: the checkpoint's signature, every hash tile, every entry against its leaf, the
+/// changes of the log's key, and that no contributor's uses have a gap.
 ///
+/// `key` is the log's key now or at any time before: the log's rotations must lead from one to the other.
 /// Works beside a running log; fails with the file that is missing or damaged.
 pub fn check(dir: &Path, key: &VerifyingKey) -> Result<CheckReport> {
     let storage = Directory::shared(dir);
@@ -44,7 +55,8 @@ pub fn check(dir: &Path, key: &VerifyingKey) -> Result<CheckReport> {
         let result = check_storage(&storage, key);
         // A file can go missing because the log grew meanwhile and replaced a partial tile: look again.
         let Err(Error::MissingFile(_) | Error::DamagedFile { .. }) = result else { return result };
-        let now = read_checkpoint(&storage, CHECKPOINT, key)?.map(|checkpoint| checkpoint.size());
+        let keys = KeyHistory::new(key, &read_rotations(&storage)?)?;
+        let now = read_checkpoint(&storage, CHECKPOINT, &keys)?.map(|checkpoint| checkpoint.size());
         if now == size {
             return result;
         }
@@ -53,7 +65,10 @@ pub fn check(dir: &Path, key: &VerifyingKey) -> Result<CheckReport> {
 }
 
 pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Result<CheckReport> {
-    let signed = read_checkpoint(storage, CHECKPOINT, key)?.ok_or_else(|| Error::MissingFile(CHECKPOINT.to_owned()))?;
+    let rotations = read_rotations(storage)?;
+    let keys = KeyHistory::new(key, &rotations)?;
+    let signed =
+        read_checkpoint(storage, CHECKPOINT, &keys)?.ok_or_else(|| Error::MissingFile(CHECKPOINT.to_owned()))?;
     let tree = load(storage, signed.checkpoint())?.tree;
     let mut report = CheckReport {
         origin: key.origin().clone(),
@@ -64,16 +79,32 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
         snapshots: 0,
         tombstones: 0,
         adapters: 0,
+        rotations: 0,
+        contributors: 0,
+        uses: 0,
         other: 0,
     };
+    let mut uses = UseAudit::default();
+    let mut rotated = rotations.iter().filter(|rotation| rotation.size < signed.size());
     for path in TilePath::all(signed.size()) {
         if path.level.is_some() {
             report.tiles += 1;
             continue;
         }
-        for entry in bundle(storage, &path, &tree)? {
+        for (index, entry) in (path.index * TILE_WIDTH..).zip(bundle(storage, &path, &tree)?) {
             match Entry::parse(&entry) {
-                Ok(Entry::Record(_)) => report.records += 1,
+                Ok(Entry::Record(record)) => {
+                    uses.add(index, &record)?;
+                    report.records += 1;
+                }
+                Ok(Entry::Rotation(rotation)) => {
+                    // An entry that merely looks like a rotation changed no key, and must not seem to have.
+                    if rotated.next() != Some(&*rotation) || rotation.size != index {
+                        let problem = format!("it does not hold the rotation that is entry {index}");
+                        return Err(Error::DamagedFile { file: ROTATIONS.into(), problem });
+                    }
+                    report.rotations += 1;
+                }
                 Ok(Entry::Snapshot(_)) => report.snapshots += 1,
                 Ok(Entry::Tombstone(_)) => report.tombstones += 1,
                 Ok(Entry::Adapter(_)) => report.adapters += 1,
@@ -81,5 +112,10 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
             }
         }
     }
+    if let Some(absent) = rotated.next() {
+        let problem = format!("entry {} is not the rotation it holds", absent.size);
+        return Err(Error::DamagedFile { file: ROTATIONS.into(), problem });
+    }
+    (report.contributors, report.uses) = (uses.contributors(), uses.uses());
     Ok(report)
 }

@@ -1,89 +1,28 @@
 //! The log against a disk that fails before or after every single operation, and against damaged files.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
-use std::rc::Rc;
 
 use super::check::check_storage;
+use super::failing_disk::Disk;
 use super::load::CHECKPOINT;
 use super::storage::Storage;
 use super::*;
-
-/// A disk in memory that fails at a chosen operation and then stays failed until revived.
-#[derive(Clone, Default)]
-struct Disk(Rc<State>);
-
-#[derive(Default)]
-struct State {
-    files: RefCell<BTreeMap<String, Vec<u8>>>,
-    /// Every checkpoint ever written, to the log or to the guard: none may contradict another.
-    published: RefCell<Vec<Vec<u8>>>,
-    operations: Cell<usize>,
-    fail_at: Cell<Option<usize>>,
-    after: Cell<bool>,
-    dead: Cell<bool>,
-}
+use crate::key::SigningKey;
 
 impl Disk {
-    /// Runs an operation, or fails before it, or fails after it.
-    fn operate<T>(&self, path: &str, operation: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T) -> Result<T> {
-        let state = &self.0;
-        let failure = || Error::Io { path: path.into(), source: io::Error::other("injected") };
-        if state.dead.get() {
-            return Err(failure());
-        }
-        let number = state.operations.replace(state.operations.get() + 1);
-        if state.fail_at.get() != Some(number) {
-            return Ok(operation(&mut state.files.borrow_mut()));
-        }
-        state.dead.set(true);
-        if state.after.get() {
-            operation(&mut state.files.borrow_mut());
-        }
-        Err(failure())
-    }
-
-    fn fail(&self, at: Option<usize>, after: bool) {
-        self.0.dead.set(false);
-        self.0.operations.set(0);
-        self.0.fail_at.set(at);
-        self.0.after.set(after);
-    }
-
     fn start(&self, guarded: bool) -> Result<Log<Disk>> {
+        self.start_with(guarded, 5)
+    }
+
+    /// Opens the log with the key of this seed.
+    fn start_with(&self, guarded: bool, seed: u8) -> Result<Log<Disk>> {
         let guard = guarded.then(|| (self.clone(), "guard".to_owned()));
-        Log::start(self.clone(), guard, key(), origin())
+        Log::start(self.clone(), guard, Box::new(SigningKey::from_seed([seed; 32])), origin())
     }
 }
 
-impl Storage for Disk {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        self.operate(path, |files| files.get(path).cloned())
-    }
-
-    fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.operate(path, |files| {
-            if path == CHECKPOINT || path == "guard" {
-                self.0.published.borrow_mut().push(bytes.to_vec());
-            }
-            files.insert(path.to_owned(), bytes.to_vec());
-        })
-    }
-
-    fn remove(&self, path: &str) -> Result<()> {
-        self.operate(path, |files| {
-            files.remove(path);
-        })
-    }
-
-    fn list(&self) -> Result<Vec<String>> {
-        self.operate("tile", |files| files.keys().filter(|path| path.starts_with("tile/")).cloned().collect())
-    }
-}
-
-fn key() -> SigningKey {
-    SigningKey::from_seed([5; 32])
+fn public(seed: u8) -> VerifyingKey {
+    SigningKey::from_seed([seed; 32]).verifying_key(&origin())
 }
 
 fn origin() -> Origin {
@@ -264,4 +203,155 @@ fn a_batch_costs_one_checkpoint() {
     let mut log = disk.start(false).unwrap();
     log.append(&batch(4, 0)).unwrap();
     assert_eq!(disk.0.published.borrow().len(), 2);
+}
+
+/// Appends, rotates the key and appends again, with one failure; then everything must hold under either key. Returns
+/// whether the failure was injected.
+fn survive_rotation(guarded: bool, after: bool, at: usize) -> bool {
+    let disk = Disk::default();
+    let mut log = disk.start(guarded).unwrap();
+    log.append(&entries(255, 0, 0)).unwrap();
+    disk.fail(Some(at), after);
+    let rotated = log.rotate(SigningKey::from_seed([6; 32]), "2026-01-02T03:04:05Z".into());
+    let appended = log.append(&entries(2, 1, 0));
+    assert!(rotated.is_ok() || appended.is_err());
+    drop(log);
+    let crashed = disk.0.dead.get();
+    disk.fail(None, after);
+
+    // Exactly one of the two keys goes on; which one, the checkpoint says.
+    let (old, new) = (disk.start_with(guarded, 5), disk.start_with(guarded, 6));
+    let mut log = match (old, new) {
+        (Ok(mut log), Err(Error::KeyRotated { .. } | Error::WrongSigner { .. })) => {
+            assert!(rotated.is_err(), "an acknowledged rotation stands");
+            log.rotate(SigningKey::from_seed([6; 32]), "2026-01-02T03:04:06Z".into()).unwrap();
+            log
+        }
+        (Err(Error::KeyRotated { .. }), Ok(log)) => log,
+        (old, new) => panic!("{:?} {:?}", old.map(|log| log.size()), new.map(|log| log.size())),
+    };
+    log.append(&entries(1, 2, 0)).unwrap();
+    let keys = log.keys().unwrap();
+    assert_eq!((keys.at(255), keys.at(256)), (&public(5), &public(6)));
+    for trusted in [public(5), public(6)] {
+        let report = check_storage(&disk, &trusted).unwrap();
+        assert_eq!((report.size, report.rotations), (log.size(), 1));
+    }
+    for text in disk.0.published.borrow().iter() {
+        let signed = SignedCheckpoint::parse(std::str::from_utf8(text).unwrap()).unwrap();
+        keys.verify(&signed).unwrap();
+        assert_eq!(log.tree().root_at(signed.size()).unwrap(), signed.root(), "the log forked at {}", signed.size());
+    }
+    crashed
+}
+
+#[test]
+fn no_failure_during_a_rotation_loses_the_key_or_forks() {
+    for guarded in [false, true] {
+        for after in [false, true] {
+            let points = (0..).take_while(|at| survive_rotation(guarded, after, *at)).count();
+            assert!(points > 10, "only {points} failure points were found");
+        }
+    }
+}
+
+#[test]
+fn keys_are_rotated_again_and_not_back() {
+    let disk = Disk::default();
+    let mut log = disk.start(false).unwrap();
+    let time = || "2026-01-02T03:04:05Z".to_owned();
+    for seed in [6, 7, 8] {
+        log.append(&entries(3, seed.into(), 0)).unwrap();
+        log.rotate(SigningKey::from_seed([seed; 32]), time()).unwrap();
+        drop(log);
+        assert!(matches!(disk.start_with(false, seed - 1), Err(Error::KeyRotated { .. })));
+        log = disk.start_with(false, seed).unwrap();
+    }
+    for seed in [5, 8] {
+        assert!(matches!(log.rotate(SigningKey::from_seed([seed; 32]), time()), Err(Error::BadRotation { .. })));
+    }
+    assert_eq!(log.append(&entries(1, 9, 0)).unwrap(), 12..13, "a refused rotation changes nothing");
+    for seed in 5..=8 {
+        assert_eq!(check_storage(&disk, &public(seed)).unwrap().rotations, 3);
+    }
+    assert!(check_storage(&disk, &public(9)).is_err());
+}
+
+#[test]
+fn two_writers_do_not_fork() {
+    for guarded in [false, true] {
+        // As if the lock did not hold: the second opens while the first is open.
+        let disk = Disk::default();
+        let (mut first, mut second) = (disk.start(guarded).unwrap(), disk.start(guarded).unwrap());
+        first.append(&entries(3, 0, 0)).unwrap();
+        let error = second.append(&entries(3, 0, 1)).unwrap_err();
+        assert!(matches!(error, Error::CheckpointMoved(_)), "{error}");
+        assert!(matches!(second.append(&entries(1, 0, 2)), Err(Error::NeedsReopen)));
+        first.append(&entries(2, 1, 0)).unwrap();
+        check_storage(&disk, &public(5)).unwrap();
+        // Opened again, the second goes on from where the first is, and then it is the first that is refused.
+        second.reopen().unwrap();
+        assert_eq!(second.append(&entries(1, 2, 0)).unwrap(), 5..6);
+        assert!(matches!(first.append(&entries(1, 2, 1)), Err(Error::CheckpointMoved(_))));
+        assert_eq!(check_storage(&disk, &public(5)).unwrap().size, 6);
+    }
+}
+
+#[test]
+fn two_writers_between_tiles_and_checkpoint_do_not_fork() {
+    // The second writer gets past the first look at the checkpoint: the tile or the swap stops it.
+    let disk = Disk::default();
+    let mut log = disk.start(false).unwrap();
+    let name = TilePath { level: None, index: 0, width: 3 }.to_string();
+    disk.write(&name, b"of another writer").unwrap();
+    assert!(matches!(log.append(&entries(3, 0, 0)), Err(Error::TileTaken(taken)) if taken == name));
+    assert_eq!(disk.read(&name).unwrap().unwrap(), b"of another writer");
+    let moved = disk.swap(CHECKPOINT, Some(b"not this"), b"other").unwrap_err();
+    assert!(matches!(moved, Error::CheckpointMoved(_)));
+    // Reopening puts the stranger's tile aside, and goes on.
+    log.reopen().unwrap();
+    log.append(&entries(3, 0, 0)).unwrap();
+    check_storage(&disk, &public(5)).unwrap();
+}
+
+#[test]
+fn a_signer_that_fails_changes_nothing() {
+    #[derive(Debug)]
+    struct Moody(SigningKey, std::sync::atomic::AtomicUsize);
+    impl Signer for Moody {
+        fn verifying_key(&self, origin: &Origin) -> VerifyingKey {
+            self.0.verifying_key(origin)
+        }
+        fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+            match self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 {
+                0 => Ok(self.0.sign(message)),
+                _ => Err(Error::SigningProgram { program: "kms".into(), problem: "unreachable".into() }),
+            }
+        }
+    }
+    let disk = Disk::default();
+    let signer = Box::new(Moody(SigningKey::from_seed([5; 32]), 0.into()));
+    let mut log = Log::start(disk.clone(), None, signer, origin()).unwrap();
+    for round in 0..5 {
+        assert!(matches!(log.append(&entries(100, round, 0)), Err(Error::SigningProgram { .. })));
+        assert_eq!(check_storage(&disk, &public(5)).unwrap().size, 100 * round as u64);
+        log.reopen().unwrap();
+        log.append(&entries(100, round, 1)).unwrap();
+    }
+    assert_eq!(check_storage(&disk, &public(5)).unwrap().size, 500);
+}
+
+#[test]
+fn a_log_behind_its_cosigned_checkpoint_does_not_start() {
+    let disk = Disk::default();
+    let mut log = disk.start(false).unwrap();
+    log.append(&entries(3, 0, 0)).unwrap();
+    let backup = disk.0.files.borrow().clone();
+    log.append(&entries(3, 1, 0)).unwrap();
+    log.keep_cosigned(&CosignedCheckpoint::new(log.checkpoint().clone())).unwrap();
+    drop(log);
+    let cosigned = disk.0.files.borrow()["cosigned"].clone();
+    *disk.0.files.borrow_mut() = backup;
+    disk.0.files.borrow_mut().insert("cosigned".into(), cosigned);
+    assert!(matches!(disk.start(false), Err(Error::BehindWitness { size: 3, seen: 6, .. })));
 }

@@ -4,14 +4,22 @@ use std::collections::HashSet;
 
 use super::storage::Storage;
 use super::tile::TilePath;
+use crate::canonical::from_canonical;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::cosignature::CosignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::leaf_hash;
-use crate::key::VerifyingKey;
 use crate::merkle::{TILE_WIDTH, Tree};
+use crate::rotation::{KeyHistory, Rotation};
 
 /// Name of the checkpoint's file.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+
+/// Name of the file with the last checkpoint that witnesses cosigned.
+pub(crate) const COSIGNED: &str = "cosigned";
+
+/// Name of the file with the rotations of the log's key, one a line, as they stand in the log.
+pub(crate) const ROTATIONS: &str = "rotations";
 
 /// What the files of a log say.
 pub(crate) struct Loaded {
@@ -20,15 +28,44 @@ pub(crate) struct Loaded {
     pub(crate) tail: Vec<Vec<u8>>,
 }
 
-/// Reads and verifies a checkpoint file.
+/// Reads a checkpoint file and checks the log's signature.
 pub(crate) fn read_checkpoint<S: Storage>(
     storage: &S,
     path: &str,
-    key: &VerifyingKey,
+    keys: &KeyHistory,
 ) -> Result<Option<SignedCheckpoint>> {
+    let Some(text) = read_text(storage, path)? else { return Ok(None) };
+    let signed = SignedCheckpoint::parse(&text)?;
+    keys.verify(&signed)?;
+    Ok(Some(signed))
+}
+
+/// Reads the checkpoint that witnesses cosigned, and checks the log's signature.
+pub(crate) fn read_cosigned<S: Storage>(storage: &S, keys: &KeyHistory) -> Result<Option<CosignedCheckpoint>> {
+    read_text(storage, COSIGNED)?.map(|text| keys.open(&text)).transpose()
+}
+
+/// Reads the rotations of the log's key. Their signatures are checked by [`KeyHistory::new`].
+pub(crate) fn read_rotations<S: Storage>(storage: &S) -> Result<Vec<Rotation>> {
+    let text = read_text(storage, ROTATIONS)?.unwrap_or_default();
+    let damaged = |error: Error| Error::DamagedFile { file: ROTATIONS.into(), problem: error.to_string() };
+    text.lines().map(|line| from_canonical(line.as_bytes()).map_err(damaged)).collect()
+}
+
+/// The text of the file with these rotations.
+pub(crate) fn rotations_text(rotations: &[Rotation]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for rotation in rotations {
+        text.extend(rotation.to_bytes()?);
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+fn read_text<S: Storage>(storage: &S, path: &str) -> Result<Option<String>> {
     let Some(bytes) = storage.read(path)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|_| Error::MalformedCheckpoint("it is not UTF-8"))?;
-    SignedCheckpoint::open(&text, key).map(Some)
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| Error::DamagedFile { file: path.into(), problem: "it is not UTF-8".into() })
 }
 
 /// Rebuilds the tree of a checkpoint from the tiles.

@@ -4,39 +4,55 @@
 //! checkpoint                       size and root, signed
 //! tile/<L>/<N>[.p/<W>]             hashes, 256 a file
 //! tile/entries/<N>[.p/<W>]         entries, 256 a file
+//! cosigned                         the last checkpoint that witnesses cosigned
+//! rotations                        the rotation entries of the log's key
 //! aside/                           tiles of an append that a crash cut short
 //! lock                             held by the process that appends
 //! ```
 //!
-//! An append writes bundles and tiles durably, then the guard, then the checkpoint, and only then returns. Two
-//! checkpoints that contradict each other are never signed: after any failed write the log refuses to append until it
-//! is opened again, and opening starts from what is on disk.
+//! An append writes bundles and tiles durably, swaps the guard from the last checkpoint to the new one, then the
+//! checkpoint itself, and only then returns. Two checkpoints that contradict each other are never published: after any
+//! failed write the log refuses to append until it is opened again, and opening starts from what is on disk.
 //!
-//! The guard is a second copy of the checkpoint, best on another disk. When the log's own files are behind it, a backup
-//! was restored, and the log does not start.
+//! Against two writers there are a lock on the directory, tiles that are written once and never changed, and the swap,
+//! which fails when the stored checkpoint is not the one this process wrote last.
+//!
+//! The guard is a second copy of the checkpoint, best on another disk. When the log's own files are behind it, or behind
+//! what a witness has cosigned, an older backup was restored, and the log does not sign.
 
 mod check;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+pub(crate) mod failing_disk;
 mod load;
+mod restore;
+mod rotate;
+mod sequencer;
 mod serve;
 mod storage;
 mod tile;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use check::{CheckReport, check};
+pub use sequencer::{Batching, Draft, Placed, Sequencer};
 pub use serve::read_tile;
 pub use storage::{Directory, Storage};
 pub use tile::{MAX_ENTRY, TilePath};
 
 use crate::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use crate::cosignature::CosignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
-use crate::key::{SigningKey, VerifyingKey};
+use crate::key::VerifyingKey;
 use crate::merkle::{TILE_WIDTH, Tree};
-use load::{CHECKPOINT, Loaded, load, read_checkpoint, tidy};
+use crate::rotation::{KeyHistory, Rotation};
+use crate::signer::Signer;
+use load::{CHECKPOINT, COSIGNED, ROTATIONS, rotations_text};
+use restore::{Restored, restore};
 
 /// An open log. One process at a time; appends need `&mut`.
 #[derive(Debug)]
@@ -44,77 +60,64 @@ pub struct Log<S = Directory> {
     storage: S,
     /// Where the second copy of the checkpoint is: a storage and the file's name in it.
     guard: Option<(S, String)>,
-    key: SigningKey,
+    signer: Box<dyn Signer>,
     origin: Origin,
     tree: Tree,
     /// Entries of the last bundle, while it is not full.
     tail: Vec<Vec<u8>>,
     checkpoint: SignedCheckpoint,
+    cosigned: Option<CosignedCheckpoint>,
+    rotations: Vec<Rotation>,
     /// A write failed: what is on disk is not known, so nothing more may be signed.
     uncertain: bool,
+    /// Why nothing may be signed, ever: a witness knows another or a longer history.
+    stopped: Option<Arc<Error>>,
 }
 
 impl Log {
     /// Opens the log in `dir`, or creates it with a signed checkpoint of size 0.
     ///
-    /// Fails, naming the file, when the checkpoint is not signed by `key` for `origin` or a tile is missing or
+    /// Fails, naming the file, when the checkpoint is not signed by `signer` for `origin` or a tile is missing or
     /// contradicts another.
-    pub fn open(dir: &Path, key: SigningKey, origin: Origin) -> Result<Log> {
-        Log::start(Directory::exclusive(dir)?, None, key, origin)
+    pub fn open(dir: &Path, signer: impl Signer + 'static, origin: Origin) -> Result<Log> {
+        Log::start(Directory::exclusive(dir)?, None, Box::new(signer), origin)
     }
 
     /// Like [`Log::open`], with a second copy of the checkpoint in the file `guard`; refuses to start behind it.
-    pub fn open_guarded(dir: &Path, key: SigningKey, origin: Origin, guard: &Path) -> Result<Log> {
+    pub fn open_guarded(dir: &Path, signer: impl Signer + 'static, origin: Origin, guard: &Path) -> Result<Log> {
         let storage = Directory::exclusive(dir)?;
         let parent = guard.parent().unwrap_or(Path::new(""));
         let name = guard.file_name().unwrap_or(CHECKPOINT.as_ref()).to_string_lossy().into_owned();
-        Log::start(storage, Some((Directory::shared(parent), name)), key, origin)
+        Log::start(storage, Some((Directory::shared(parent), name)), Box::new(signer), origin)
     }
 }
 
 impl<S: Storage> Log<S> {
-    fn start(storage: S, guard: Option<(S, String)>, key: SigningKey, origin: Origin) -> Result<Log<S>> {
-        let public = key.verifying_key(&origin);
-        let own = read_checkpoint(&storage, CHECKPOINT, &public)?;
-        let guarded = match &guard {
-            Some((storage, name)) => read_checkpoint(storage, name, &public)?,
-            None => None,
-        };
-        let (checkpoint, loaded) = match (own, guarded) {
-            (None, None) => {
-                if !storage.list()?.is_empty() {
-                    return Err(Error::MissingFile(CHECKPOINT.to_owned()));
-                }
-                let empty = Checkpoint { origin: origin.clone(), size: 0, root: Tree::new().root() };
-                (SignedCheckpoint::sign(empty, &key), Loaded { tree: Tree::new(), tail: Vec::new() })
-            }
-            // A crash between the two writes leaves the guard ahead with all tiles there: go on from it.
-            (own, Some(guarded)) if own.as_ref().is_none_or(|own| own.size() < guarded.size()) => {
-                let size = own.as_ref().map_or(0, SignedCheckpoint::size);
-                let behind = Error::BehindGuard { size, guard: guarded.size() };
-                let loaded = load(&storage, guarded.checkpoint()).map_err(|error| match error {
-                    Error::MissingFile(_) | Error::DamagedFile { .. } => behind,
-                    other => other,
-                })?;
-                if let Some(own) = own {
-                    agree(&loaded.tree, &own, false)?;
-                }
-                (guarded, loaded)
-            }
-            (Some(own), guarded) => {
-                let loaded = load(&storage, own.checkpoint())?;
-                if let Some(guarded) = guarded {
-                    agree(&loaded.tree, &guarded, true)?;
-                }
-                (own, loaded)
-            }
-            (None, Some(_)) => unreachable!("a log without checkpoint is behind any guard"),
-        };
-        tidy(&storage, checkpoint.size())?;
-        let Loaded { tree, tail } = loaded;
-        let log = Log { storage, guard, key, origin, tree, tail, checkpoint, uncertain: false };
-        log.publish(&log.checkpoint)?;
-        Ok(log)
+    fn start(storage: S, guard: Option<(S, String)>, signer: Box<dyn Signer>, origin: Origin) -> Result<Log<S>> {
+        let Restored { tree, tail, checkpoint, cosigned, rotations } =
+            restore(&storage, guard.as_ref(), signer.as_ref(), &origin)?;
+        Ok(Log {
+            storage,
+            guard,
+            signer,
+            origin,
+            tree,
+            tail,
+            checkpoint,
+            cosigned,
+            rotations,
+            uncertain: false,
+            stopped: None,
+        })
+    }
+
+    /// Starts again from what is on disk, as opening does: after a failed write, when its cause is gone.
+    pub fn reopen(&mut self) -> Result<()> {
+        let restored = restore(&self.storage, self.guard.as_ref(), self.signer.as_ref(), &self.origin)?;
+        let Restored { tree, tail, checkpoint, cosigned, rotations } = restored;
+        (self.tree, self.tail, self.checkpoint) = (tree, tail, checkpoint);
+        (self.cosigned, self.rotations, self.uncertain) = (cosigned, rotations, false);
+        Ok(())
     }
 
     /// Appends entries and returns their indices, once they are durable and under a signed checkpoint.
@@ -127,27 +130,45 @@ impl<S: Storage> Log<S> {
         if let Some((position, entry)) = entries.iter().enumerate().find(|(_, entry)| entry.len() > MAX_ENTRY) {
             return Err(Error::EntryTooLong { position, length: entry.len() });
         }
+        if let Some(why) = &self.stopped {
+            return Err(Error::Stopped(why.clone()));
+        }
         if self.uncertain {
             return Err(Error::NeedsReopen);
         }
         if entries.is_empty() {
             return Ok(old..old);
         }
-        self.tree.extend(entries.iter().map(|entry| leaf_hash(entry)));
-        self.uncertain = true;
-        match self.persist(old, entries) {
-            Ok((checkpoint, tail)) => {
-                self.checkpoint = checkpoint;
-                self.tail = tail;
-                self.uncertain = false;
-                self.drop_superseded(old);
-                Ok(old..self.size())
-            }
-            Err(error) => {
-                self.tree.truncate(old);
-                Err(error)
-            }
+        self.advance(entries, None)?;
+        Ok(old..self.size())
+    }
+
+    /// Signs nothing more, whatever is appended: a witness knows another or a longer history. Lasts until the process
+    /// ends; the next start will ask the witnesses again.
+    pub fn stop(&mut self, why: Arc<Error>) {
+        self.stopped.get_or_insert(why);
+    }
+
+    /// Keeps a checkpoint that witnesses cosigned, durably, if it is newer than the last one kept or the same with more
+    /// cosignatures. It must be one of this log. That enough witnesses signed it is for the caller to judge.
+    pub fn keep_cosigned(&mut self, cosigned: &CosignedCheckpoint) -> Result<()> {
+        let mut kept = cosigned.clone();
+        let signed = kept.signed();
+        self.keys()?.verify(signed)?;
+        let (expected, found) = (self.tree.root_at(signed.size())?, signed.root());
+        if expected != found {
+            return Err(Error::RootMismatch { expected, found });
         }
+        match &self.cosigned {
+            Some(last) if last.signed().size() > signed.size() => return Ok(()),
+            Some(last) if last.signed().size() == signed.size() => kept.merge(last),
+            _ => (),
+        }
+        if self.cosigned.as_ref() != Some(&kept) {
+            self.storage.write(COSIGNED, kept.to_string().as_bytes())?;
+            self.cosigned = Some(kept);
+        }
+        Ok(())
     }
 
     /// Number of entries under the checkpoint.
@@ -158,6 +179,29 @@ impl<S: Storage> Log<S> {
     /// The latest signed checkpoint; its `Display` is the text to serve.
     pub fn checkpoint(&self) -> &SignedCheckpoint {
         &self.checkpoint
+    }
+
+    /// The last checkpoint kept by [`Log::keep_cosigned`].
+    pub fn cosigned(&self) -> Option<&CosignedCheckpoint> {
+        self.cosigned.as_ref()
+    }
+
+    /// The best checkpoint to prove entry `index` under: the cosigned one, if it covers the entry, or else the latest.
+    pub fn checkpoint_for(&self, index: u64) -> CosignedCheckpoint {
+        // Not one by an earlier key, from which a verifier who trusts the present one would have to be led back.
+        let least = self.rotations.last().map_or(index, |rotation| rotation.size.max(index));
+        let cosigned = self.cosigned.as_ref().filter(|cosigned| cosigned.signed().size() > least);
+        cosigned.cloned().unwrap_or_else(|| CosignedCheckpoint::new(self.checkpoint.clone()))
+    }
+
+    /// The rotations of the log's key, in order.
+    pub fn rotations(&self) -> &[Rotation] {
+        &self.rotations
+    }
+
+    /// The keys of this log and the sizes at which they sign.
+    pub fn keys(&self) -> Result<KeyHistory> {
+        KeyHistory::new(&self.verifying_key(), &self.rotations)
     }
 
     /// The tree over all entries.
@@ -172,7 +216,7 @@ impl<S: Storage> Log<S> {
 
     /// The public key that verifies the checkpoints.
     pub fn verifying_key(&self) -> VerifyingKey {
-        self.key.verifying_key(&self.origin)
+        self.signer.verifying_key(&self.origin)
     }
 
     /// The bytes of an entry.
@@ -200,8 +244,37 @@ impl<S: Storage> Log<S> {
         self.tree.inclusion(index, self.size())
     }
 
+    pub(crate) fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    pub(crate) fn signer(&self) -> &dyn Signer {
+        self.signer.as_ref()
+    }
+
+    /// Appends, under a checkpoint by the present key or, with `turn`, by another.
+    fn advance(&mut self, entries: &[Vec<u8>], turn: Option<&Turn>) -> Result<()> {
+        let old = self.size();
+        self.tree.extend(entries.iter().map(|entry| leaf_hash(entry)));
+        self.uncertain = true;
+        match self.persist(old, entries, turn) {
+            Ok((checkpoint, tail)) => {
+                self.checkpoint = checkpoint;
+                self.tail = tail;
+                self.uncertain = false;
+                self.drop_superseded(old);
+                Ok(())
+            }
+            Err(error) => {
+                self.tree.truncate(old);
+                Err(error)
+            }
+        }
+    }
+
     /// Writes everything an append needs; the tree holds the new leaves already.
-    fn persist(&self, old: u64, entries: &[Vec<u8>]) -> Result<(SignedCheckpoint, Vec<Vec<u8>>)> {
+    fn persist(&self, old: u64, entries: &[Vec<u8>], turn: Option<&Turn>) -> Result<(SignedCheckpoint, Vec<Vec<u8>>)> {
+        self.unmoved()?;
         let mut open: Vec<Vec<u8>> = self.tail.clone();
         open.extend_from_slice(entries);
         let first = old / TILE_WIDTH;
@@ -215,25 +288,45 @@ impl<S: Storage> Log<S> {
                     hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
                 }
             };
-            self.storage.write(&path.to_string(), &bytes)?;
+            self.stage(path.to_string(), &bytes)?;
+        }
+        let mut signer = self.signer.as_ref();
+        if let Some(turn) = turn {
+            signer = turn.next.as_ref();
+            self.storage.write(ROTATIONS, &rotations_text(&turn.rotations)?)?;
         }
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: new, root: self.tree.root() };
-        let checkpoint = SignedCheckpoint::sign(checkpoint, &self.key);
+        let checkpoint = SignedCheckpoint::sign_by(checkpoint, signer)?;
         self.publish(&checkpoint)?;
         let full = ((new / TILE_WIDTH - first) * TILE_WIDTH) as usize;
         Ok((checkpoint, open.split_off(full)))
     }
 
-    /// Writes the checkpoint where it is not yet: to the guard first, so that the guard is never behind what was seen.
-    fn publish(&self, checkpoint: &SignedCheckpoint) -> Result<()> {
-        let text = checkpoint.to_string().into_bytes();
-        let places = self.guard.iter().map(|(storage, name)| (storage, name.as_str()));
-        for (storage, name) in places.chain([(&self.storage, CHECKPOINT)]) {
-            if storage.read(name)?.as_ref() != Some(&text) {
-                storage.write(name, &text)?;
-            }
+    /// Notices another writer before anything of its is touched.
+    fn unmoved(&self) -> Result<()> {
+        let present = self.storage.read(CHECKPOINT)?;
+        if present.as_deref() == Some(self.checkpoint.to_string().as_bytes()) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::CheckpointMoved(CHECKPOINT.into()))
+    }
+
+    /// Writes a tile or bundle, which never changes once it is there: other content under its name is another writer's.
+    fn stage(&self, name: String, bytes: &[u8]) -> Result<()> {
+        match self.storage.read(&name)? {
+            None => self.storage.write(&name, bytes),
+            Some(present) if present == bytes => Ok(()),
+            Some(_) => Err(Error::TileTaken(name)),
+        }
+    }
+
+    /// Replaces the last checkpoint by the new one: in the guard first, so that it is never behind what was seen.
+    fn publish(&self, checkpoint: &SignedCheckpoint) -> Result<()> {
+        let (old, new) = (self.checkpoint.to_string(), checkpoint.to_string());
+        if let Some((storage, name)) = &self.guard {
+            storage.swap(name, Some(old.as_bytes()), new.as_bytes())?;
+        }
+        self.storage.swap(CHECKPOINT, Some(old.as_bytes()), new.as_bytes())
     }
 
     /// Removes the partial tiles that the append from `old` on has replaced by wider ones. They can be cut from those
@@ -254,9 +347,10 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// Checks that the checkpoint that is behind, own or guard, is one of the tree that the other one led to.
-fn agree(tree: &Tree, older: &SignedCheckpoint, older_is_guard: bool) -> Result<()> {
-    let (size, found) = (older.size(), tree.root_at(older.size())?);
-    let (guard, log) = if older_is_guard { (older.root(), found) } else { (found, older.root()) };
-    if guard == log { Ok(()) } else { Err(Error::GuardMismatch { size, guard, log }) }
+/// A change of key in the making.
+#[derive(Debug)]
+struct Turn {
+    next: Box<dyn Signer>,
+    /// All rotations, the new one last.
+    rotations: Vec<Rotation>,
 }

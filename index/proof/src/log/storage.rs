@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -10,13 +12,19 @@ use crate::error::{Error, Result};
 ///
 /// Contract: when [`Storage::write`] returns, the file holds the new bytes and will after a power cut; if it fails or is
 /// interrupted, the file holds either the old bytes or the new, never a mixture. [`Storage::remove`] need not be
-/// durable: the log cleans up when it is opened. There is one writer at a time.
+/// durable: the log cleans up when it is opened. There is one writer at a time; [`Storage::swap`] notices when there are
+/// two all the same.
 pub trait Storage {
     /// The file's bytes, or `None` if there is no such file.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
 
     /// Replaces or creates the file durably and atomically.
     fn write(&self, path: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Like [`Storage::write`], if the file holds exactly `expected` (`None`: is absent) at that moment, and otherwise
+    /// [`Error::CheckpointMoved`] with nothing changed. Of two swaps from the same bytes at most one succeeds, whichever
+    /// processes try them.
+    fn swap(&self, path: &str, expected: Option<&[u8]>, bytes: &[u8]) -> Result<()>;
 
     /// Removes the file; absent is fine.
     fn remove(&self, path: &str) -> Result<()>;
@@ -67,6 +75,22 @@ impl Storage for Directory {
         write_durably(&path, bytes).map_err(at(&path))
     }
 
+    fn swap(&self, path: &str, expected: Option<&[u8]>, bytes: &[u8]) -> Result<()> {
+        let target = self.root.join(path);
+        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(Error::Io { path: target, source: io::Error::from(io::ErrorKind::InvalidInput) });
+        };
+        ensure(parent).map_err(at(parent))?;
+        // Opened anew each time, so that two processes meet here even if somebody deleted the `lock` file under one.
+        let gate = parent.join(format!(".{}.swap", name.to_string_lossy()));
+        let gate_file = File::options().create(true).truncate(false).write(true).open(&gate).map_err(at(&gate))?;
+        pass(&gate_file, &gate)?;
+        if self.read(path)?.as_deref() != expected {
+            return Err(Error::CheckpointMoved(target));
+        }
+        write_durably(&target, bytes).map_err(at(&target))
+    }
+
     fn remove(&self, path: &str) -> Result<()> {
         let path = self.root.join(path);
         match fs::remove_file(&path) {
@@ -103,6 +127,19 @@ impl Storage for Directory {
         }
         files.sort();
         Ok(files)
+    }
+}
+
+/// Takes the lock of a swap. Another process holds it for a few milliseconds; one that hangs must not hang this one too.
+fn pass(file: &File, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Err(fs::TryLockError::WouldBlock) => return Err(Error::Locked(path.to_owned())),
+            Err(fs::TryLockError::Error(source)) => return Err(Error::Io { path: path.to_owned(), source }),
+        }
     }
 }
 

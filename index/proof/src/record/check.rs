@@ -6,6 +6,7 @@ use super::{Record, Retrieval};
 use crate::canonical::to_canonical;
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
+use crate::uses::Use;
 
 impl Record {
     /// The canonical JSON: the bytes to append to the log. Fails on a record that contradicts itself.
@@ -38,7 +39,30 @@ impl Record {
                 return wrong(format!("a citation spans {}..{}, which is empty", citation.start, citation.end));
             }
         }
-        Ok(())
+        self.uses.as_ref().map_or(Ok(()), |uses| check_uses(uses, passages))
+    }
+}
+
+/// Every passage of the prompt is some one contributor's, contributors stand in order, and counts begin at 1.
+fn check_uses(uses: &[Use], mut passages: HashSet<u64>) -> Result<()> {
+    let wrong = |what: String| Err(Error::InconsistentRecord(what));
+    if !uses.is_sorted_by(|a, b| a.contributor < b.contributor) {
+        return wrong("its uses are not in the order of contributors, or one is there twice".to_owned());
+    }
+    for own in uses {
+        let contributor = own.contributor;
+        if own.count == 0 || own.passages.is_empty() || !own.passages.is_sorted_by(|a, b| a < b) {
+            return wrong(format!(
+                "the use of contributor {contributor} has count 0, or passages none or out of order"
+            ));
+        }
+        if let Some(n) = own.passages.iter().find(|n| !passages.remove(n)) {
+            return wrong(format!("the use of contributor {contributor} names passage {n}, which is not theirs"));
+        }
+    }
+    match passages.iter().min() {
+        None => Ok(()),
+        Some(n) => wrong(format!("passage {n} was in the prompt, but no contributor's use counts it")),
     }
 }
 

@@ -7,6 +7,7 @@ use super::Record;
 use crate::canonical::{from_canonical, parse_strict, to_canonical};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
+use crate::rotation::Rotation;
 
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Entry {
     Tombstone(Tombstone),
     /// An adapter, or what an alias means, changed.
     Adapter(Box<AdapterEntry>),
+    /// The log's key changed.
+    Rotation(Box<Rotation>),
 }
 
 /// A datanet reached a new version.
@@ -139,6 +142,11 @@ impl Entry {
             Some("cairn/snapshot/v1") => Ok(Entry::Snapshot(from_canonical(bytes)?)),
             Some("cairn/tombstone/v1") => Ok(Entry::Tombstone(from_canonical(bytes)?)),
             Some("cairn/adapter/v1") => Ok(Entry::Adapter(Box::new(from_canonical(bytes)?))),
+            Some("cairn/rotation/v1") => {
+                let rotation: Rotation = from_canonical(bytes)?;
+                rotation.verify()?;
+                Ok(Entry::Rotation(Box::new(rotation)))
+            }
             other => Err(Error::UnknownEntryType(other.map(str::to_owned))),
         }
     }
@@ -150,6 +158,7 @@ impl Entry {
             Entry::Snapshot(snapshot) => to_canonical(snapshot),
             Entry::Tombstone(tombstone) => to_canonical(tombstone),
             Entry::Adapter(adapter) => to_canonical(adapter.as_ref()),
+            Entry::Rotation(rotation) => rotation.to_bytes(),
         }
     }
 

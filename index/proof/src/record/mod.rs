@@ -9,6 +9,7 @@ mod entry;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
+use crate::uses::Use;
 
 pub use entry::{AdapterEntry, AdapterKind, Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
 
@@ -55,6 +56,10 @@ pub struct Record {
     pub retrieval: Option<Retrieval>,
     /// Which spans of the answer rest on which passages.
     pub citations: Vec<Citation>,
+    /// Whose datapoints were put before the model, with the running count of each contributor's uses in this log
+    /// ([`crate::uses`]), in the order of the pseudonyms. Absent in records from before there were counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<Vec<Use>>,
 }
 
 /// The type string of a [`Record`].

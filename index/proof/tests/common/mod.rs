@@ -109,6 +109,7 @@ pub(crate) fn world() -> World {
             Citation { choice: 0, n: 1, start: 0, end: 41, kind: CitationKind::Marker, score: None },
             Citation { choice: 0, n: 2, start: 28, end: 57, kind: CitationKind::Overlap, score: Some(fixed(0.75)) },
         ],
+        uses: None,
     };
     let tombstone = Tombstone {
         kind: TombstoneKind::V1,

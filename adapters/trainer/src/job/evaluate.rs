@@ -1,0 +1,215 @@
+//! Base beside adapter on the held-out rows: likelihoods by the trainer's own model, answers by the lane that serves.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use cairn_adapters::{
+    AdapterGeneration, Completion, GenerateError, Sampling,
+    peft::{self, Limits},
+};
+use cairn_lane::{Dialogue, Lane, LaneAdapter, LaneOptions, LaneRequest, Prompt};
+use serde_json::{Map, Value};
+
+use super::{JobError, Source, Spec, files, weight_bytes};
+use crate::{
+    Adapter, Model,
+    data::{HeldOut, Question},
+    memory::Memory,
+    metrics::{Bootstrap, Likelihood, RougeScorer, SIGNATURE},
+    report::{
+        Answer, Breakdown, Evaluation, GenerationSample, HeldOutSummary, LossPoint, MemoryReport, Throughput,
+        compare_answers, compare_likelihoods,
+    },
+    score,
+};
+
+/// Evaluates, and writes `evaluation.json` and `report.html`.
+pub(super) fn evaluate(
+    dir: &Path,
+    spec: &Spec,
+    model: &Arc<Model>,
+    adapter: &Adapter,
+    held_out: &[HeldOut],
+    peak: u64,
+) -> Result<Evaluation, JobError> {
+    let bootstrap = Bootstrap { seed: spec.options.seed, ..Bootstrap::default() };
+    let examples: Vec<_> = held_out.iter().map(|held| held.example.clone()).collect();
+    let likelihoods = |adapter: Option<&Adapter>| -> Vec<Likelihood> {
+        let scores = score(model, adapter, &examples, spec.options.max_length * spec.options.batch_size);
+        let of = |(score, held): (crate::score::Score, &HeldOut)| Likelihood {
+            nll: score.nll,
+            tokens: score.tokens,
+            bytes: held.supervised_bytes,
+        };
+        scores.into_iter().zip(held_out).map(of).collect()
+    };
+    let (base, with) = (likelihoods(None), likelihoods(Some(adapter)));
+    let supervised_tokens = base.iter().map(|likelihood| likelihood.tokens).sum();
+    let pairs: Vec<[Likelihood; 2]> = base.into_iter().zip(with).map(|(base, with)| [base, with]).collect();
+    let mut metrics = compare_likelihoods(&pairs, &bootstrap);
+
+    let questions: Vec<&Question> =
+        held_out.iter().filter_map(|held| held.question.as_ref()).take(spec.samples).collect();
+    let longest = held_out.iter().map(|held| held.example.learnt()).max().unwrap_or(0);
+    let [(base, base_speed), (with, with_speed)] = answers(dir, spec, &questions, longest)?;
+    let answers: Vec<Answer<'_>> = questions
+        .iter()
+        .zip(base.iter().zip(&with))
+        .map(|(question, (base, adapter))| Answer { reference: &question.reference, base, adapter })
+        .collect();
+    metrics.extend(compare_answers(&answers, RougeScorer { stemmed: true }, &bootstrap));
+    let samples = questions.iter().zip(&answers).take(SHOWN).map(|(question, answer)| GenerationSample {
+        prompt: question.prompt.clone(),
+        reference: answer.reference.to_owned(),
+        base: answer.base.to_owned(),
+        adapter: answer.adapter.to_owned(),
+    });
+    let (training_loss, evaluation_loss, training) = curves(dir)?;
+    let evaluation = Evaluation {
+        adapter: format!("an adapter on {}", spec.base),
+        base: spec.base.clone(),
+        dataset: match &spec.source {
+            Source::File { .. } => "an uploaded file".into(),
+            Source::Rows { .. } => "rows of a datanet".into(),
+        },
+        created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        held_out: HeldOutSummary {
+            rows: held_out.len(),
+            generated: questions.len(),
+            supervised_tokens,
+            prompts_masked: true,
+        },
+        metrics,
+        bleu_signature: SIGNATURE.to_owned(),
+        bootstrap,
+        training_loss,
+        evaluation_loss,
+        memory: Some(memory_report(spec, model, adapter, peak)),
+        throughput: Throughput { training, decode_base: base_speed, decode_adapter: with_speed },
+        samples: samples.collect(),
+        configuration: configuration(spec),
+    };
+    files::write(&dir.join("evaluation.json"), &evaluation)?;
+    files::replace(&dir.join("report.html"), evaluation.to_html().as_bytes())?;
+    Ok(evaluation)
+}
+
+impl Evaluation {
+    /// The figures that an event shows: each metric of base and adapter, with its sentence.
+    pub(super) fn headline(&self) -> Value {
+        let metric = |metric: &crate::report::Metric| {
+            serde_json::json!({"metric": metric.kind, "base": metric.base.value, "adapter": metric.adapter.value,
+                "verdict": metric.verdict(), "sentence": metric.sentence()})
+        };
+        serde_json::json!({"event": "evaluation", "metrics": self.metrics.iter().map(metric).collect::<Vec<_>>()})
+    }
+}
+
+type Spoken = (Vec<String>, Option<f64>);
+
+/// What base and adapter say to each question, greedily, and how many tokens a second each wrote.
+fn answers(dir: &Path, spec: &Spec, questions: &[&Question], longest: usize) -> Result<[Spoken; 2], JobError> {
+    if questions.is_empty() {
+        return Ok([(Vec::new(), None), (Vec::new(), None)]);
+    }
+    let failed = |error: &dyn std::fmt::Display| JobError::Lane(error.to_string());
+    let lane = Lane::open(&spec.serving, LaneOptions::default()).map_err(|error| failed(&error))?;
+    let trained = peft::Adapter::read(&dir.join("adapter"), &Limits::default()).map_err(|error| failed(&error))?;
+    let attached = Arc::new(lane.attach(&trained).map_err(|error| failed(&error))?);
+    let dialogue = Dialogue::load(&spec.serving)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let prompts = questions.iter().map(|question| {
+        let tokens = dialogue.encode(&question.prompt).map_err(JobError::Lane)?;
+        Ok(tokens.into_iter().map(|(token, _)| token).collect())
+    });
+    let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, JobError>>()?;
+    let speak = |adapter: Option<Arc<cairn_lane::Attached>>| {
+        let started = Instant::now();
+        let requests = prompts.iter().map(|prompt| {
+            let sampling =
+                Sampling { temperature: 0.0, max_tokens: Some(longest.clamp(16, LONGEST)), ..Sampling::default() };
+            let adapters = adapter.iter().map(|attached| LaneAdapter {
+                generation: AdapterGeneration("this run's".into()),
+                attached: attached.clone(),
+                weight: 1.0,
+            });
+            let adapters = adapters.collect();
+            let request = LaneRequest { sampling, adapters, ..LaneRequest::new(Prompt::Tokens(prompt.clone())) };
+            let lane = &lane;
+            async move { Completion::collect(lane.generate(request).await?).await }
+        });
+        // All at once: the lane answers them in one batch, as many as it has rows for.
+        let said: Vec<Result<Completion, GenerateError>> = runtime.block_on(futures::future::join_all(requests));
+        let (mut texts, mut tokens) = (Vec::new(), 0);
+        for completion in said {
+            let completion = completion.map_err(|error| JobError::Lane(error.to_string()))?;
+            tokens += completion.usage.completion_tokens;
+            texts.extend(completion.choices.into_iter().next().map(|choice| choice.text.trim().to_owned()));
+        }
+        Ok::<_, JobError>((texts, Some(tokens as f64 / started.elapsed().as_secs_f64())))
+    };
+    Ok([speak(None)?, speak(Some(attached))?])
+}
+
+type Curves = (Vec<LossPoint>, Vec<LossPoint>, Option<f64>);
+
+/// Losses by step, and the median of tokens a second, from the job's events.
+fn curves(dir: &Path) -> Result<Curves, JobError> {
+    let (entries, _) = files::events(dir, 0)?;
+    let (mut training, mut evaluation, mut speeds) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in &entries {
+        let point =
+            || Some(LossPoint { step: entry.data["step"].as_u64()? as usize, loss: entry.data["loss"].as_f64()? });
+        match entry.data["event"].as_str() {
+            Some("step") => {
+                training.extend(point());
+                speeds.extend(entry.data["tokens_per_second"].as_f64());
+            }
+            Some("evaluated") => evaluation.extend(point()),
+            _ => {}
+        }
+    }
+    // A run that was killed repeats the steps since its last checkpoint: the later line counts.
+    for curve in [&mut training, &mut evaluation] {
+        curve.reverse();
+        curve.sort_by_key(|point| point.step);
+        curve.dedup_by_key(|point| point.step);
+    }
+    speeds.sort_by(f64::total_cmp);
+    Ok((training, evaluation, speeds.get(speeds.len() / 2).copied()))
+}
+
+fn memory_report(spec: &Spec, model: &Model, adapter: &Adapter, peak: u64) -> MemoryReport {
+    let (config, options) = (model.config(), &spec.options);
+    let rows = options.batch_size * options.max_length;
+    let predicted = Memory::predict(config, options, adapter.parameters(), rows, weight_bytes(&spec.serving));
+    let breakdown = |memory: Memory| Breakdown {
+        weights: memory.weights as u64,
+        adapter: memory.adapter as u64,
+        gradients: memory.gradients as u64,
+        optimizer: memory.optimizer as u64,
+        activations: (memory.activations + memory.logits) as u64,
+        program: memory.program as u64,
+    };
+    MemoryReport {
+        predicted: breakdown(predicted),
+        measured_peak: (peak > 0).then_some(peak),
+        device_peak: None,
+        half_lora: breakdown(predicted.with_half_weights(config)),
+        full_fine_tuning: breakdown(predicted.of_full_fine_tuning(config)),
+    }
+}
+
+/// The options that say something, by name.
+fn configuration(spec: &Spec) -> Vec<(String, String)> {
+    let options: Map<String, Value> = match serde_json::to_value(&spec.options) {
+        Ok(Value::Object(options)) => options,
+        _ => Map::new(),
+    };
+    let said = options.into_iter().filter(|(_, value)| !value.is_null());
+    said.map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
+}
+
+/// Answers that the report shows.
+const SHOWN: usize = 8;
+/// Most tokens of an answer in the evaluation.
+const LONGEST: usize = 192;

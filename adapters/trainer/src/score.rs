@@ -1,0 +1,72 @@
+//! How well a base, with an adapter or without, predicts examples.
+
+use crate::{
+    Adapter, Batch, Example, Model,
+    buffers::Buffers,
+    kernel::rms_norm,
+    session::{evaluate, hidden},
+    view::{View, ViewMut},
+};
+
+/// What one example was worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// The example's row.
+    pub row: String,
+    /// Negative log-likelihood of all tokens that are learnt, in nats.
+    pub nll: f64,
+    /// Tokens that are learnt.
+    pub tokens: usize,
+}
+
+/// Scores examples, as many at a time as have `tokens` tokens together.
+#[must_use]
+pub fn score(model: &Model, adapter: Option<&Adapter>, examples: &[Example], tokens: usize) -> Vec<Score> {
+    let mut buffers = Buffers::default();
+    let mut all = Vec::with_capacity(examples.len());
+    let mut rest = examples;
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fitting = rest.iter().take_while(|example| {
+            sum += example.tokens.len();
+            sum <= tokens
+        });
+        let (now, later) = rest.split_at(fitting.count().max(1));
+        let values = evaluate(model, adapter, &Batch::new(now), &mut buffers);
+        let mut values = values.into_iter().map(f64::from);
+        all.extend(now.iter().map(|example| {
+            let tokens = example.learnt();
+            Score { row: example.row.clone(), nll: values.by_ref().take(tokens).sum(), tokens }
+        }));
+        rest = later;
+    }
+    all
+}
+
+/// The logits after each token of a sequence: [tokens, vocabulary].
+#[must_use]
+pub fn logits(model: &Model, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f32> {
+    let example = Example { tokens: tokens.to_vec(), supervised: vec![false; tokens.len()], row: String::new() };
+    let mut buffers = Buffers::default();
+    let mut x = hidden(model, adapter, &Batch::new([&example]), &mut buffers);
+    let (rows, width, vocabulary) = (tokens.len(), model.config().hidden_size, model.config().vocab_size);
+    let mut normed = vec![0.0; x.len()];
+    rms_norm(&x, &model.norm, model.config().norm_eps, &mut normed, &mut vec![0.0; rows]);
+    x.resize(rows * vocabulary, 0.0);
+    model.head().forward(View::new(&normed, rows, width), &mut ViewMut::new(&mut x, rows, vocabulary), &mut buffers);
+    x
+}
+
+/// exp(Σ nll / Σ tokens): the number of tokens among which the model hesitates. None without tokens.
+#[must_use]
+pub fn perplexity(scores: &[Score]) -> Option<f64> {
+    let tokens: usize = scores.iter().map(|score| score.tokens).sum();
+    (tokens > 0).then(|| (scores.iter().map(|score| score.nll).sum::<f64>() / tokens as f64).exp())
+}
+
+/// Σ nll / ln 2 / bytes, with the bytes of the text that was scored: comparable between tokenizers. None without bytes.
+#[must_use]
+pub fn bits_per_byte(scores: &[Score], bytes: usize) -> Option<f64> {
+    let nll: f64 = scores.iter().map(|score| score.nll).sum();
+    (bytes > 0).then(|| nll / std::f64::consts::LN_2 / bytes as f64)
+}

@@ -1,0 +1,354 @@
+//! `/v1/fine_tuning/jobs`, as OpenAI has it, with pausing, previews and evaluations added.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpResponse, get, post,
+    web::{Data, Json, Path, Query},
+};
+use cairn_openapi::{
+    error::ErrorEnvelope,
+    fine_tuning::{
+        FineTuningCheckpoint, FineTuningCheckpoints, FineTuningError, FineTuningEvent, FineTuningEvents, FineTuningJob,
+        FineTuningList, FineTuningRequest, PageQuery,
+    },
+};
+use cairn_trainer::job::{self, Entry, Level, Spec};
+use serde_json::{Value, json};
+
+use super::sse;
+use crate::{
+    auth::{Allowed, Caller, Trainers},
+    error::{ApiError, Code},
+    state::AppState,
+    store::training::{StoredTraining, TrainingStatus},
+    training,
+};
+
+/// Starts a fine-tuning job. The data is checked first, all of it: what is wrong with it is the answer.
+#[utoipa::path(operation_id = "create_fine_tuning_job", tag = "fine-tuning", request_body = FineTuningRequest, responses((status = 200, body = FineTuningJob), (status = 400, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/fine_tuning/jobs")]
+pub(crate) async fn create(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    request: Json<FineTuningRequest>,
+) -> Result<Json<FineTuningJob>, ApiError> {
+    let state = state.into_inner();
+    let stored = training::create(&state, &caller, request.into_inner()).await?;
+    described(&state, stored).await.map(Json)
+}
+
+/// What a job would learn from, how its rows look to the model, and the memory and time that it would take. Starts nothing.
+#[utoipa::path(operation_id = "preview_fine_tuning_job", tag = "fine-tuning", request_body = FineTuningRequest, responses((status = 200, body = Object), (status = 400, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/fine_tuning/preview")]
+pub(crate) async fn preview(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    request: Json<FineTuningRequest>,
+) -> Result<Json<Value>, ApiError> {
+    training::preview(&state.into_inner(), &caller, &request).await.map(Json)
+}
+
+/// Jobs of the caller (an administrator's: everyone's), newest first.
+#[utoipa::path(operation_id = "list_fine_tuning_jobs", tag = "fine-tuning", params(PageQuery), responses((status = 200, body = FineTuningList)))]
+#[get("/v1/fine_tuning/jobs")]
+pub(crate) async fn list(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    page: Query<PageQuery>,
+) -> Result<Json<FineTuningList>, ApiError> {
+    let limit = limit(&page)?;
+    let mut stored = state.store.trainings(caller.bounds(), page.after.as_deref(), limit + 1).await?;
+    let has_more = stored.len() > limit;
+    stored.truncate(limit);
+    let mut data = Vec::with_capacity(stored.len());
+    for job in stored {
+        data.push(described(&state, job).await?);
+    }
+    Ok(Json(FineTuningList { object: "list".into(), data, has_more }))
+}
+
+/// Where a job stands.
+#[utoipa::path(operation_id = "retrieve_fine_tuning_job", tag = "fine-tuning", responses((status = 200, body = FineTuningJob), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}")]
+pub(crate) async fn retrieve(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<FineTuningJob>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    described(&state, stored).await.map(Json)
+}
+
+/// Ends a job; its checkpoints stay until the job is forgotten.
+#[utoipa::path(operation_id = "cancel_fine_tuning_job", tag = "fine-tuning", responses((status = 200, body = FineTuningJob), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/fine_tuning/jobs/{id}/cancel")]
+pub(crate) async fn cancel(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<FineTuningJob>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    if !training::stop(&state, &stored, false).await? {
+        return Err(ended(&stored, "cancelled"));
+    }
+    again(&state, &caller, &id).await
+}
+
+/// Pauses a job after the step that it is in; its checkpoint is written first.
+#[utoipa::path(operation_id = "pause_fine_tuning_job", tag = "fine-tuning", responses((status = 200, body = FineTuningJob), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/fine_tuning/jobs/{id}/pause")]
+pub(crate) async fn pause(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<FineTuningJob>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    if !training::stop(&state, &stored, true).await? {
+        return Err(ended(&stored, "paused"));
+    }
+    again(&state, &caller, &id).await
+}
+
+/// Goes on with a job that was paused or failed, from its last checkpoint.
+#[utoipa::path(operation_id = "resume_fine_tuning_job", tag = "fine-tuning", responses((status = 200, body = FineTuningJob), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/fine_tuning/jobs/{id}/resume")]
+pub(crate) async fn resume(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<FineTuningJob>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    if !training::resume(&state, &stored).await? {
+        return Err(ended(&stored, "resumed"));
+    }
+    again(&state, &caller, &id).await
+}
+
+/// What happened in a job, newest first; with `stream` as server-sent events, oldest first, until the job has ended.
+#[utoipa::path(operation_id = "fine_tuning_events", tag = "fine-tuning", params(("id" = String, Path,), PageQuery), responses((status = 200, body = FineTuningEvents), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/events")]
+pub(crate) async fn events(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+    page: Query<PageQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    if page.stream {
+        return Ok(sse::response(follow(state.into_inner(), stored.id)));
+    }
+    let limit = limit(&page)?;
+    let mut all = wire_events(&stored.id, 0, &read(&state, &stored.id, 0)?.0);
+    all.reverse();
+    let from = match &page.after {
+        None => 0,
+        Some(after) => all.iter().position(|event| event.id == *after).map_or(all.len(), |at| at + 1),
+    };
+    let has_more = all.len() > from + limit;
+    let data = all.into_iter().skip(from).take(limit).collect();
+    Ok(HttpResponse::Ok().json(FineTuningEvents { object: "list".into(), data, has_more }))
+}
+
+/// Checkpoints of a job, newest first.
+#[utoipa::path(operation_id = "fine_tuning_checkpoints", tag = "fine-tuning", responses((status = 200, body = FineTuningCheckpoints), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/checkpoints")]
+pub(crate) async fn checkpoints(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<FineTuningCheckpoints>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    let (entries, _) = read(&state, &stored.id, 0)?;
+    let (mut train_loss, mut valid_loss, mut data) = (Value::Null, Value::Null, Vec::new());
+    for entry in &entries {
+        match entry.data["event"].as_str() {
+            Some("step") => train_loss = entry.data["loss"].clone(),
+            Some("evaluated") => valid_loss = entry.data["loss"].clone(),
+            Some("checkpoint") => {
+                let step = entry.data["step"].as_u64().unwrap_or(0);
+                data.push(FineTuningCheckpoint {
+                    id: format!("ftckpt-{}-{step}", stored.id),
+                    object: "fine_tuning.job.checkpoint".into(),
+                    created_at: entry.at,
+                    fine_tuning_job_id: stored.id.clone(),
+                    step_number: step,
+                    metrics: json!({"step": step, "train_loss": train_loss, "valid_loss": valid_loss}),
+                });
+            }
+            _ => {}
+        }
+    }
+    data.reverse();
+    Ok(Json(FineTuningCheckpoints { object: "list".into(), data, has_more: false }))
+}
+
+/// What was found in a job's data, with rendered samples and what of them is learnt.
+#[utoipa::path(operation_id = "fine_tuning_validation", tag = "fine-tuning", responses((status = 200, body = Object), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/validation")]
+pub(crate) async fn validation(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    result(&state, &caller, &id, "validation.json", "application/json").await
+}
+
+/// Base beside adapter on the held-out rows, once the job has succeeded.
+#[utoipa::path(operation_id = "fine_tuning_evaluation", tag = "fine-tuning", responses((status = 200, body = Object), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/evaluation")]
+pub(crate) async fn evaluation(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    result(&state, &caller, &id, "evaluation.json", "application/json").await
+}
+
+/// The evaluation as one page for people.
+#[utoipa::path(operation_id = "fine_tuning_report", tag = "fine-tuning", responses((status = 200, content_type = "text/html", body = String), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/report")]
+pub(crate) async fn report(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    result(&state, &caller, &id, "report.html", "text/html; charset=utf-8").await
+}
+
+async fn result(
+    state: &AppState,
+    caller: &Caller,
+    id: &str,
+    name: &str,
+    kind: &'static str,
+) -> Result<HttpResponse, ApiError> {
+    let stored = known(state, caller, id).await?;
+    match tokio::fs::read(training::directory(&state.config, &stored.id).join(name)).await {
+        Ok(bytes) => Ok(HttpResponse::Ok().content_type(kind).body(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("{id} has no {name} yet; it is {}", stored.status.name());
+            Err(ApiError::new(Code::NotFound, message))
+        }
+        Err(error) => Err(ApiError::internal(error)),
+    }
+}
+
+/// A stream of a job's events from the first one on, until it has ended.
+fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverStream<actix_web::web::Bytes> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(64);
+    actix_web::rt::spawn(async move {
+        let (mut at, mut number) = (0, 0);
+        loop {
+            // Looked at before the events, so that what was written last is not missed.
+            let Ok(Some(job)) = state.store.training(&id, None).await else { return };
+            let Ok((entries, next)) = read(&state, &id, at) else { return };
+            let new = wire_events(&id, number, &entries);
+            (at, number) = (next, number + new.len());
+            for event in &new {
+                if sender.send(sse::event(event)).await.is_err() {
+                    return;
+                }
+            }
+            if job.status.ended() || job.status == TrainingStatus::Paused {
+                let _ = sender.send(sse::done()).await;
+                return;
+            }
+            if sender.is_closed() {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    tokio_stream::wrappers::ReceiverStream::new(receiver)
+}
+
+/// How often a followed job is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
+    job::events(&training::directory(&state.config, id), from).map_err(ApiError::internal)
+}
+
+fn wire_events(id: &str, first: usize, entries: &[Entry]) -> Vec<FineTuningEvent> {
+    let event = |(number, entry): (usize, &Entry)| FineTuningEvent {
+        id: format!("ftevent-{id}-{}", first + number),
+        object: "fine_tuning.job.event".into(),
+        created_at: entry.at,
+        level: match entry.level {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+        .into(),
+        message: entry.message.clone(),
+        kind: if entry.data["event"] == "step" { "metrics" } else { "message" }.into(),
+        data: entry.data.clone(),
+    };
+    entries.iter().enumerate().map(event).collect()
+}
+
+async fn again(state: &AppState, caller: &Caller, id: &str) -> Result<Json<FineTuningJob>, ApiError> {
+    let stored = known(state, caller, id).await?;
+    described(state, stored).await.map(Json)
+}
+
+async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
+    let job = state.store.training(id, caller.bounds()).await?;
+    job.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no fine-tuning job {id:?}")))
+}
+
+fn ended(job: &StoredTraining, wanted: &str) -> ApiError {
+    ApiError::new(Code::InvalidRequest, format!("{} is {} and cannot be {wanted}", job.id, job.status.name()))
+}
+
+async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJob, ApiError> {
+    let request: FineTuningRequest = serde_json::from_value(job.request).map_err(ApiError::internal)?;
+    let dir = training::directory(&state.config, &job.id);
+    let spec: Option<Spec> = job::read(&dir.join("job.json")).ok();
+    let options = spec.map(|spec| spec.options);
+    let (entries, _) = read(state, &job.id, 0)?;
+    let last = entries.iter().rev().find(|entry| entry.data["event"] == "step");
+    let running = job.status == TrainingStatus::Running;
+    let estimated = last.filter(|_| running).and_then(|entry| Some(entry.at + entry.data["eta"].as_f64()? as i64));
+    let kind = options.as_ref().map(|options| options.method);
+    Ok(FineTuningJob {
+        object: "fine_tuning.job".into(),
+        created_at: seconds(&job.created_at),
+        finished_at: job.finished_at.as_deref().map(seconds),
+        estimated_finish: estimated,
+        error: job.error.map(|message| FineTuningError { code: "job_failed".into(), message, param: None }),
+        fine_tuned_model: job.generation.as_ref().map(|_| format!("{}:{}", job.base, job.alias)),
+        model: job.base,
+        organization_id: job.owner,
+        status: job.status.name().into(),
+        training_file: request.training_file,
+        validation_file: request.validation_file,
+        result_files: Vec::new(),
+        trained_tokens: last.and_then(|entry| entry.data["tokens"].as_u64()),
+        hyperparameters: json!({
+            "n_epochs": options.as_ref().map(|options| options.epochs),
+            "batch_size": options.as_ref().map(|options| options.batch_size * options.gradient_accumulation),
+            "learning_rate_multiplier": 1.0,
+        }),
+        seed: options.as_ref().map_or(0, |options| options.seed),
+        method: json!({"type": kind, "options": options}),
+        integrations: Vec::new(),
+        metadata: request.metadata,
+        progress: last.map(|entry| entry.data.clone()),
+        adapter_generation: job.generation,
+        id: job.id,
+    })
+}
+
+fn limit(page: &PageQuery) -> Result<usize, ApiError> {
+    match page.limit.unwrap_or(20) {
+        limit @ 1..=1000 => Ok(limit),
+        limit => Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 1000"))),
+    }
+}
+
+/// RFC 3339 as seconds since 1970.
+pub(super) fn seconds(time: &str) -> i64 {
+    chrono::DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp())
+}

@@ -1,0 +1,248 @@
+//! Files to train on, and fine-tuning jobs.
+
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{Store, StoreError, now};
+
+/// A file as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredFile {
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) filename: String,
+    pub(crate) purpose: String,
+    pub(crate) bytes: u64,
+    pub(crate) created_at: String,
+}
+
+/// Where a fine-tuning job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrainingStatus {
+    Queued,
+    Running,
+    Paused,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl TrainingStatus {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn read(name: &str) -> Self {
+        match name {
+            "queued" => Self::Queued,
+            "running" => Self::Running,
+            "paused" => Self::Paused,
+            "succeeded" => Self::Succeeded,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Nothing will happen to it any more.
+    pub(crate) fn ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A fine-tuning job as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredTraining {
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) base: String,
+    pub(crate) alias: String,
+    /// Asked for by an administrator, who may train on any datanet.
+    pub(crate) unbounded: bool,
+    /// As it was sent.
+    pub(crate) request: serde_json::Value,
+    pub(crate) status: TrainingStatus,
+    pub(crate) error: Option<String>,
+    pub(crate) generation: Option<String>,
+    pub(crate) created_at: String,
+    pub(crate) started_at: Option<String>,
+    pub(crate) finished_at: Option<String>,
+}
+
+impl Store {
+    pub(crate) async fn create_file(&self, file: &StoredFile) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO files (id, owner, filename, purpose, bytes, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(&file.id)
+            .bind(&file.owner)
+            .bind(&file.filename)
+            .bind(&file.purpose)
+            .bind(i64::try_from(file.bytes).unwrap_or(i64::MAX))
+            .bind(&file.created_at)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// One file of `owner` (`None`: anyone's).
+    pub(crate) async fn file(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredFile>, StoreError> {
+        let row = sqlx::query("SELECT * FROM files WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
+            .bind(id)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.as_ref().map(file))
+    }
+
+    /// Files of `owner` (`None`: everyone's), newest first.
+    pub(crate) async fn files(&self, owner: Option<&str>) -> Result<Vec<StoredFile>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM files WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC LIMIT 1000")
+                .bind(owner)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows.iter().map(file).collect())
+    }
+
+    pub(crate) async fn delete_file(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM files WHERE id = ?").bind(id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn create_training(&self, job: &StoredTraining) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO fine_tuning_jobs (id, owner, base, alias, unbounded, request, status, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&job.id)
+        .bind(&job.owner)
+        .bind(&job.base)
+        .bind(&job.alias)
+        .bind(job.unbounded)
+        .bind(job.request.to_string())
+        .bind(job.status.name())
+        .bind(&job.created_at)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// One job of `owner` (`None`: anyone's).
+    pub(crate) async fn training(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredTraining>, StoreError> {
+        let row = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
+            .bind(id)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(training).transpose()
+    }
+
+    /// Jobs of `owner` (`None`: everyone's), newest first, at most `limit` after `after`.
+    pub(crate) async fn trainings(
+        &self,
+        owner: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredTraining>, StoreError> {
+        // Ids are UUIDs of version 7: their order is that of creation.
+        let rows = sqlx::query(
+            "SELECT * FROM fine_tuning_jobs WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id < ?2)
+             ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(owner)
+        .bind(after)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(training).collect()
+    }
+
+    /// Jobs that wait or run, oldest first.
+    pub(crate) async fn live_trainings(&self) -> Result<Vec<StoredTraining>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE status IN ('queued', 'running') ORDER BY id")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(training).collect()
+    }
+
+    /// Moves a job; `from` are the states in which it may be. False where it is in none of them.
+    pub(crate) async fn move_training(
+        &self,
+        id: &str,
+        from: &[TrainingStatus],
+        to: TrainingStatus,
+        error: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let now = now();
+        let names: Vec<&str> = from.iter().map(|status| status.name()).collect();
+        let done = sqlx::query(
+            "UPDATE fine_tuning_jobs SET status = ?2, error = ?3,
+             started_at = CASE WHEN ?2 = 'running' THEN coalesce(started_at, ?4) ELSE started_at END,
+             finished_at = CASE WHEN ?5 THEN ?4 ELSE NULL END
+             WHERE id = ?1 AND status IN (SELECT value FROM json_each(?6))",
+        )
+        .bind(id)
+        .bind(to.name())
+        .bind(error)
+        .bind(&now)
+        .bind(to.ended())
+        .bind(serde_json::to_string(&names)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub(crate) async fn training_generation(&self, id: &str, generation: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE fine_tuning_jobs SET generation = ? WHERE id = ?")
+            .bind(generation)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether `subject` may train on a datanet: its own, or one that was granted to it for training.
+    pub(crate) async fn may_train(&self, datanet: &str, subject: &str) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM datanets WHERE name = ?1 AND owner = ?2
+             UNION SELECT 1 FROM grants WHERE datanet = ?1 AND subject = ?2 AND training = 1",
+        )
+        .bind(datanet)
+        .bind(subject)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.is_some())
+    }
+}
+
+fn file(row: &SqliteRow) -> StoredFile {
+    StoredFile {
+        id: row.get("id"),
+        owner: row.get("owner"),
+        filename: row.get("filename"),
+        purpose: row.get("purpose"),
+        bytes: u64::try_from(row.get::<i64, _>("bytes")).unwrap_or(0),
+        created_at: row.get("created_at"),
+    }
+}
+
+fn training(row: &SqliteRow) -> Result<StoredTraining, StoreError> {
+    Ok(StoredTraining {
+        id: row.get("id"),
+        owner: row.get("owner"),
+        base: row.get("base"),
+        alias: row.get("alias"),
+        unbounded: row.get("unbounded"),
+        request: serde_json::from_str(row.get("request"))?,
+        status: TrainingStatus::read(row.get("status")),
+        error: row.get("error"),
+        generation: row.get("generation"),
+        created_at: row.get("created_at"),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+    })
+}

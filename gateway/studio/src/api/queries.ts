@@ -1,0 +1,127 @@
+// What the pages ask for, each under one key, so that pages share answers and refresh together.
+import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { ApiError, api, body, request, type Schemas } from "./client";
+
+export const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 10_000,
+      retry: (count, error) =>
+        count < 2 && error instanceof ApiError && (error.status === 0 || error.status >= 500),
+    },
+  },
+});
+
+export const me = queryOptions({
+  queryKey: ["me"],
+  queryFn: async () => body(await api.GET("/v1/me")),
+  staleTime: 60_000,
+});
+
+export const models = queryOptions({
+  queryKey: ["models"],
+  queryFn: async () => body(await api.GET("/v1/models")).data,
+});
+
+export const datanets = queryOptions({
+  queryKey: ["datanets"],
+  queryFn: async () => body(await api.GET("/v1/datanets")).data,
+});
+
+export const datanet = (name: string) =>
+  queryOptions({
+    queryKey: ["datanets", name],
+    queryFn: async () => body(await api.GET("/v1/datanets/{name}", { params: { path: { name } } })),
+  });
+
+export const datapoint = (name: string, id: string) =>
+  queryOptions({
+    queryKey: ["datanets", name, "datapoints", id],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/datapoints/{id}", { params: { path: { name, id } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const grants = (name: string) =>
+  queryOptions({
+    queryKey: ["datanets", name, "grants"],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/grants", { params: { path: { name } } })).data,
+  });
+
+export const jobs = queryOptions({
+  queryKey: ["jobs"],
+  queryFn: async () => body(await api.GET("/v1/jobs")).data,
+});
+
+/** Every alias on a base, following pages to the end. */
+export const adapters = (base: string) =>
+  queryOptions({
+    queryKey: ["adapters", base],
+    queryFn: async () => {
+      const all: Schemas["AdapterAlias"][] = [];
+      let after: string | null | undefined;
+      do {
+        const query = { base, limit: 200, ...(after ? { after } : {}) };
+        const page = body(await api.GET("/v1/adapters", { params: { query } }));
+        all.push(...page.data);
+        after = page.next;
+      } while (after);
+      return all;
+    },
+  });
+
+export const adapterHistory = (base: string, name: string) =>
+  queryOptions({
+    queryKey: ["adapters", base, name, "history"],
+    queryFn: async () =>
+      body(await api.GET("/v1/adapters/{base}/{name}/history", { params: { path: { base, name } } })).data,
+  });
+
+export const attribution = (id: string) =>
+  queryOptions({
+    queryKey: ["attributions", id],
+    queryFn: async () => body(await api.GET("/v1/attributions/{id}", { params: { path: { id } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const keys = queryOptions({
+  queryKey: ["keys"],
+  queryFn: async () => body(await api.GET("/v1/keys")).data,
+});
+
+export const logKey = queryOptions({
+  queryKey: ["log", "key"],
+  queryFn: async () => body(await api.GET("/v1/log/key")),
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+/** The size and root of the log, from its signed checkpoint. */
+export interface Checkpoint {
+  origin: string;
+  size: number;
+  root: string;
+  note: string;
+}
+
+export const checkpoint = queryOptions({
+  queryKey: ["log", "checkpoint"],
+  queryFn: async (): Promise<Checkpoint> => {
+    const note = await (await request("/v1/log/checkpoint")).text();
+    const [origin = "", size = "0", root = ""] = note.split("\n");
+    return { origin, size: Number(size), root, note };
+  },
+});
+
+export const metrics = queryOptions({
+  queryKey: ["metrics"],
+  queryFn: async () => (await request("/metrics")).text(),
+});
+
+export const health = queryOptions({
+  queryKey: ["health"],
+  queryFn: async () => {
+    const response = await fetch("/readyz");
+    return { ready: response.ok, text: await response.text() };
+  },
+});

@@ -1,0 +1,108 @@
+// Who may retrieve from a datanet: grants, given and taken back.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { api, body, type Schemas } from "../../api/client";
+import { grants } from "../../api/queries";
+import { Button } from "../../ui/button";
+import { Confirm } from "../../ui/dialog";
+import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
+import { TextField } from "../../ui/field";
+import { TableCard } from "../../ui/scroll";
+import { Ago } from "../../ui/text";
+
+export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
+  const { name } = datanet;
+  const client = useQueryClient();
+  const { data, error } = useQuery(grants(name));
+  const [subject, setSubject] = useState("");
+  const [revoking, setRevoking] = useState<string | null>(null);
+  const refresh = () => client.invalidateQueries({ queryKey: ["datanets", name, "grants"] });
+  const grant = useMutation({
+    mutationFn: async (to: string) =>
+      body(
+        await api.PUT("/v1/datanets/{name}/grants/{subject}", { params: { path: { name, subject: to } } }),
+      ),
+    onSuccess: () => {
+      setSubject("");
+      return refresh();
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    grant.mutate(subject.trim());
+  };
+  return (
+    <div className="stack">
+      {datanet.visibility === "public" && (
+        <Note>
+          This datanet is public: everyone with a key may retrieve from it, with or without a grant.
+        </Note>
+      )}
+      <form className="card card-pad grant-form" onSubmit={submit}>
+        <TextField
+          label="Let someone retrieve"
+          placeholder="my-app, or someone@example.org"
+          hint="The subject of an API key, or of a token."
+          value={subject}
+          onChange={(event) => setSubject(event.target.value)}
+        />
+        <Button type="submit" look="primary" disabled={!subject.trim() || grant.isPending}>
+          Grant
+        </Button>
+      </form>
+      <ErrorNote error={grant.error ?? error} />
+      {!data && !error && <Waiting />}
+      {data && (
+        <TableCard label="Grants">
+          {data.length === 0 ? (
+            <Empty title="Nobody holds a grant">
+              For all but its owner, a private datanet does not exist.
+            </Empty>
+          ) : (
+            <table className="table">
+              <thead>
+                <tr>
+                  <th scope="col">Who</th>
+                  <th scope="col">Granted by</th>
+                  <th scope="col">When</th>
+                  <th scope="col">
+                    <span className="hidden-visually">Actions</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {data.map((one) => (
+                  <tr key={one.subject}>
+                    <td className="strong">{one.subject}</td>
+                    <td>{one.granted_by}</td>
+                    <td className="quiet">
+                      <Ago at={one.granted_at} />
+                    </td>
+                    <td className="number">
+                      <Button small look="danger" onClick={() => setRevoking(one.subject)}>
+                        Revoke
+                      </Button>
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          )}
+        </TableCard>
+      )}
+      <Confirm
+        open={revoking !== null}
+        onClose={() => setRevoking(null)}
+        title={`Take the grant of ${revoking} back?`}
+        action="Revoke"
+        onConfirm={async () => {
+          const path = { name, subject: revoking ?? "" };
+          await api.DELETE("/v1/datanets/{name}/grants/{subject}", { params: { path } });
+          await refresh();
+        }}
+      >
+        From the next request on, {name} does not exist for {revoking}.
+      </Confirm>
+    </div>
+  );
+}

@@ -1,0 +1,75 @@
+// Datapoints in the order of their contribution, a page at a time.
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { ChevronLeft, ChevronRight } from "lucide-react";
+import { useState } from "react";
+import { api, body, type Schemas } from "../../api/client";
+import { Button, ButtonLink } from "../../ui/button";
+import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
+import { count } from "../../ui/text";
+import { DatapointCard } from "./datapoint-card";
+
+const LIMIT = 20;
+
+export function Browse({ datanet, mayAdd }: { datanet: Schemas["Datanet"]; mayAdd: boolean }) {
+  const [after, setAfter] = useState(0);
+  const { name, snapshot } = datanet;
+  const { data, error } = useQuery({
+    queryKey: ["datanets", name, "page", after, snapshot.root],
+    queryFn: async () => {
+      const query = { after, limit: LIMIT };
+      return body(await api.GET("/v1/datanets/{name}/datapoints", { params: { path: { name }, query } }));
+    },
+    placeholderData: keepPreviousData,
+  });
+  if (error) return <ErrorNote error={error} />;
+  if (!data) return <Waiting lines={6} />;
+  if (snapshot.size === 0) {
+    return (
+      <div className="card">
+        <Empty
+          title="Nothing in here yet"
+          action={
+            mayAdd && (
+              <ButtonLink to="/datanets/$name" params={{ name }} search={{ tab: "add" }} look="primary">
+                Add a file
+              </ButtonLink>
+            )
+          }
+        >
+          Add a file: JSON lines, CSV, Markdown, plain text, or a dictionary.
+        </Empty>
+      </div>
+    );
+  }
+  const pager = (
+    <div className="row">
+      <span className="quiet small numbers">
+        {count(after + 1)} to {count(Math.min(after + LIMIT, snapshot.size))} of {count(snapshot.size)}
+      </span>
+      <Button
+        small
+        className="push"
+        disabled={after === 0}
+        onClick={() => setAfter(Math.max(0, after - LIMIT))}
+      >
+        <ChevronLeft size={15} aria-hidden />
+        Earlier
+      </Button>
+      <Button small disabled={after + LIMIT >= snapshot.size} onClick={() => setAfter(after + LIMIT)}>
+        Later
+        <ChevronRight size={15} aria-hidden />
+      </Button>
+    </div>
+  );
+  return (
+    <div className="stack">
+      {pager}
+      <ul className="datapoints card">
+        {data.data.map((datapoint) => (
+          <DatapointCard key={datapoint.id} datapoint={datapoint} />
+        ))}
+      </ul>
+      {pager}
+    </div>
+  );
+}

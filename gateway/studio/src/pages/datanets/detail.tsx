@@ -1,0 +1,147 @@
+// One datanet: browse it, search inside, add to it, and decide who may retrieve from it.
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { ChevronRight, MessageSquareText } from "lucide-react";
+import { useState } from "react";
+import { api, type Schemas } from "../../api/client";
+import { datanet as datanetOf } from "../../api/queries";
+import { useCaller } from "../../api/roles";
+import type { Tab } from "../../router";
+import { Button, ButtonLink } from "../../ui/button";
+import { Confirm } from "../../ui/dialog";
+import { Badge, ErrorNote, Waiting } from "../../ui/feedback";
+import { Page } from "../../ui/page";
+import { Tabs } from "../../ui/tabs";
+import { date, Hash, plural } from "../../ui/text";
+import { Access } from "./access";
+import { Browse } from "./browse";
+import { Contribute } from "./contribute";
+import { Search } from "./search";
+import "./datanets.css";
+
+export function DatanetPage() {
+  const { name } = useParams({ from: "/datanets/$name" });
+  const { tab = "browse" } = useSearch({ from: "/datanets/$name" });
+  const navigate = useNavigate({ from: "/datanets/$name" });
+  const caller = useCaller();
+  const { data, error } = useQuery(datanetOf(name));
+  if (!data) {
+    return <Page title={name}>{error ? <ErrorNote error={error} /> : <Waiting lines={4} />}</Page>;
+  }
+  // Owners and administrators govern, as the gateway has it.
+  const governs =
+    caller?.roles.includes("admin") || (caller?.may("stewards") && caller.subject === data.owner);
+  const tabs: [Tab, string][] = [
+    ...(caller?.may("applications")
+      ? ([
+          ["browse", "Browse"],
+          ["search", "Search"],
+        ] as [Tab, string][])
+      : []),
+    ...(caller?.may("contributors") ? ([["add", "Add data"]] as [Tab, string][]) : []),
+    ...(governs ? ([["access", "Access"]] as [Tab, string][]) : []),
+    ["about", "About"],
+  ];
+  const shown = tabs.some(([one]) => one === tab) ? tab : (tabs[0]?.[0] ?? "about");
+  return (
+    <Page
+      title={data.title || data.name}
+      lead={
+        <>
+          <span className="mono">{data.name}</span> · {plural(data.snapshot.size, "datapoint")} ·{" "}
+          {data.licence || "no licence named"} · owned by {data.owner}
+        </>
+      }
+      above={<Crumbs />}
+      actions={
+        caller?.may("applications") &&
+        data.snapshot.size > 0 && (
+          <ButtonLink to="/chat" search={{ datanet: data.name }}>
+            <MessageSquareText size={16} aria-hidden />
+            Ask it
+          </ButtonLink>
+        )
+      }
+    >
+      <Tabs value={shown} tabs={tabs} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
+        {shown === "browse" && <Browse datanet={data} mayAdd={caller?.may("contributors") ?? false} />}
+        {shown === "search" && <Search datanet={data} />}
+        {shown === "add" && <Contribute datanet={data} />}
+        {shown === "access" && <Access datanet={data} />}
+        {shown === "about" && <About datanet={data} governs={Boolean(governs)} />}
+      </Tabs>
+    </Page>
+  );
+}
+
+function Crumbs() {
+  return (
+    <nav aria-label="Where you are" className="crumbs">
+      <Link to="/datanets">Datanets</Link>
+      <ChevronRight size={14} aria-hidden />
+    </nav>
+  );
+}
+
+function About({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boolean }) {
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const [deleting, setDeleting] = useState(false);
+  const remove = async () => {
+    await api.DELETE("/v1/datanets/{name}", { params: { path: { name: datanet.name } } });
+    client.removeQueries({ queryKey: ["datanets", datanet.name] });
+    await client.invalidateQueries({ queryKey: ["datanets"], exact: true });
+    navigate({ to: "/datanets" });
+  };
+  return (
+    <div className="stack">
+      <div className="card card-pad">
+        <dl className="facts">
+          <dt>Holds</dt>
+          <dd>{datanet.description || <span className="quiet">not described</span>}</dd>
+          <dt>Licence</dt>
+          <dd>{datanet.licence || <span className="quiet">none named</span>}</dd>
+          <dt>Access</dt>
+          <dd>
+            <Badge>{datanet.visibility}</Badge>{" "}
+            {datanet.visibility === "public" ? "everyone with a key" : "its owner and who holds a grant"}
+          </dd>
+          <dt>Created</dt>
+          <dd>
+            {date(datanet.created_at)} by {datanet.owner}
+          </dd>
+          <dt>Snapshot</dt>
+          <dd>
+            {plural(datanet.snapshot.size, "datapoint")} under the root{" "}
+            <Hash value={datanet.snapshot.root} label="root of the snapshot" digits={20} />
+          </dd>
+          <dt>Version</dt>
+          <dd className="numbers">{datanet.snapshot.lance_version}</dd>
+        </dl>
+      </div>
+      {governs && (
+        <div className="card card-pad row row-wrap">
+          <div>
+            <h3>Delete this datanet</h3>
+            <p className="quiet">
+              Its datapoints and grants go. Records of answers stay, and proofs that were fetched stay valid.
+            </p>
+          </div>
+          <Button look="danger" className="push" onClick={() => setDeleting(true)}>
+            Delete
+          </Button>
+        </div>
+      )}
+      <Confirm
+        open={deleting}
+        onClose={() => setDeleting(false)}
+        title={`Delete ${datanet.name}?`}
+        action="Delete for ever"
+        onConfirm={remove}
+      >
+        {plural(datanet.snapshot.size, "datapoint")} will be gone, and new proofs of answers that drew on them
+        can no longer be made. This cannot be undone.
+      </Confirm>
+    </div>
+  );
+}

@@ -1,0 +1,104 @@
+// Addresses and the pages they lead to. Each page is a file of its own, fetched when it is first opened.
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import { NotFound } from "./shell/not-found";
+import { Root } from "./shell/root";
+import { ErrorNote } from "./ui/feedback";
+
+const root = createRootRoute({ component: Root, notFoundComponent: NotFound });
+
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+const given = <K extends string>(search: Record<string, unknown>, ...names: K[]): { [N in K]?: string } =>
+  Object.fromEntries(names.flatMap((name) => (text(search[name]) ? [[name, text(search[name])]] : []))) as {
+    [N in K]?: string;
+  };
+
+const oneOf = <T extends string>(value: unknown, known: readonly T[]): { tab?: T } =>
+  known.includes(value as T) ? { tab: value as T } : {};
+
+// Tabs stand in the address; what is not one of them is left out.
+const TABS = ["browse", "search", "add", "access", "about"] as const;
+const AUDIT_TABS = ["proof", "record", "log"] as const;
+const ADMIN_TABS = ["models", "keys", "health"] as const;
+export type Tab = (typeof TABS)[number];
+export type AuditTab = (typeof AUDIT_TABS)[number];
+export type AdminTab = (typeof ADMIN_TABS)[number];
+
+const home = createRoute({
+  getParentRoute: () => root,
+  path: "/",
+  component: lazyRouteComponent(() => import("./pages/home/home"), "Home"),
+});
+
+export interface ChatSearch {
+  thread?: string;
+  ask?: string;
+  datanet?: string;
+  model?: string;
+}
+
+const chat = createRoute({
+  getParentRoute: () => root,
+  path: "/chat",
+  validateSearch: (search): ChatSearch => given(search, "thread", "ask", "datanet", "model"),
+  component: lazyRouteComponent(() => import("./pages/chat/chat"), "Chat"),
+});
+
+const datanets = createRoute({
+  getParentRoute: () => root,
+  path: "/datanets",
+  component: lazyRouteComponent(() => import("./pages/datanets/list"), "Datanets"),
+});
+
+const datanet = createRoute({
+  getParentRoute: () => root,
+  path: "/datanets/$name",
+  validateSearch: (search): { tab?: Tab } => oneOf(search.tab, TABS),
+  component: lazyRouteComponent(() => import("./pages/datanets/detail"), "DatanetPage"),
+});
+
+const adapters = createRoute({
+  getParentRoute: () => root,
+  path: "/adapters",
+  component: lazyRouteComponent(() => import("./pages/adapters/list"), "Adapters"),
+});
+
+const adapter = createRoute({
+  getParentRoute: () => root,
+  path: "/adapters/$base/$name",
+  component: lazyRouteComponent(() => import("./pages/adapters/detail"), "AdapterPage"),
+});
+
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: "/audit",
+  validateSearch: (search): { tab?: AuditTab; id?: string } => ({
+    ...oneOf(search.tab, AUDIT_TABS),
+    ...given(search, "id"),
+  }),
+  component: lazyRouteComponent(() => import("./pages/audit/audit"), "Audit"),
+});
+
+const admin = createRoute({
+  getParentRoute: () => root,
+  path: "/admin",
+  validateSearch: (search): { tab?: AdminTab } => oneOf(search.tab, ADMIN_TABS),
+  component: lazyRouteComponent(() => import("./pages/admin/admin"), "Admin"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([home, chat, datanets, datanet, adapters, adapter, audit, admin]),
+  basepath: "/studio",
+  defaultPreload: "intent",
+  defaultErrorComponent: ({ error }) => (
+    <div className="page">
+      <ErrorNote error={error} />
+    </div>
+  ),
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

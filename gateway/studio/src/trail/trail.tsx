@@ -1,0 +1,310 @@
+// The trail from a citation to where it came from: what the answer says, what the datapoint says, who contributed it,
+// why it was retrieved, and where the record of it all stands in the log.
+import { useQuery } from "@tanstack/react-query";
+import { ChevronLeft, ChevronRight, Download, ShieldCheck, X } from "lucide-react";
+import { type ReactNode, useMemo, useState } from "react";
+import { request, type Schemas } from "../api/client";
+import { attribution as recordOf } from "../api/queries";
+import { Button, IconButton } from "../ui/button";
+import { ErrorNote, Note, Spinner, Waiting } from "../ui/feedback";
+import { date, Hash, plural } from "../ui/text";
+import { VerifySteps } from "../verify";
+import { save, titleOf } from "./names";
+import { Candidates, Scores } from "./scores";
+import { useTrustedKey } from "./trusted-key";
+import { matching, repeated, type Span } from "./used";
+import "./trail.css";
+
+type Passage = Schemas["Passage"];
+
+interface Given {
+  attribution: Omit<Schemas["Attribution"], "candidates">;
+  /** The answer that the citations point into. */
+  answer: string;
+  /** The passage shown. */
+  n: number;
+  onSelect: (n: number) => void;
+  onClose?: () => void;
+  onVerified?: () => void;
+}
+
+export function Trail({ attribution, answer, n, onSelect, onClose, onVerified }: Given) {
+  const { datapoints, citations, receipt, id } = attribution;
+  const at = datapoints.findIndex((passage) => passage.n === n);
+  const passage = datapoints[at];
+  const before = datapoints[at - 1];
+  const after = datapoints[at + 1];
+  if (!passage) return null;
+  return (
+    <section className="trail" aria-label={`Source ${n}`}>
+      <header className="trail-head">
+        <span className="chip chip-large" aria-hidden>
+          {n}
+        </span>
+        <div className="trail-title">
+          <h2 className="truncate">{titleOf(passage)}</h2>
+          <p className="quiet small truncate">
+            {passage.datanet} · {passage.id}
+          </p>
+        </div>
+        <IconButton
+          label="Previous source"
+          small
+          disabled={!before}
+          onClick={() => before && onSelect(before.n)}
+        >
+          <ChevronLeft size={16} />
+        </IconButton>
+        <IconButton label="Next source" small disabled={!after} onClick={() => after && onSelect(after.n)}>
+          <ChevronRight size={16} />
+        </IconButton>
+        {onClose && (
+          <IconButton label="Close the trail" small onClick={onClose}>
+            <X size={16} />
+          </IconButton>
+        )}
+      </header>
+      <div className="trail-body">
+        <Wording passage={passage} answer={answer} citations={citations.filter((one) => one.n === n)} />
+        <Part title="Where it comes from">
+          <Origin passage={passage} />
+        </Part>
+        <Part title="Why it was retrieved">
+          <Scores why={passage.why} />
+          <Considered id={id} passages={datapoints} />
+        </Part>
+        <Part title="Proof">
+          <Standing id={id} receipt={receipt} passage={passage} />
+          <Checks key={id} id={id} {...(onVerified ? { onVerified } : {})} />
+        </Part>
+      </div>
+    </section>
+  );
+}
+
+function Part({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section className="trail-part">
+      <h3>{title}</h3>
+      {children}
+    </section>
+  );
+}
+
+/** What the answer took from the datapoint, side by side with the datapoint itself. */
+function Wording({
+  passage,
+  answer,
+  citations,
+}: {
+  passage: Passage;
+  answer: string;
+  citations: Schemas["Citation"][];
+}) {
+  const text = passage.text ?? "";
+  const said = useMemo(() => {
+    const chars = Array.from(answer);
+    const spans = citations.map((citation) => chars.slice(citation.start, citation.end).join(""));
+    return [...new Set(spans.map((span) => span.replace(/\s*\[\d+(?:\s*,\s*\d+)*\]/g, "").trim()))].filter(
+      Boolean,
+    );
+  }, [answer, citations]);
+  const used = useMemo(() => repeated(text, said), [text, said]);
+  const terms = useMemo(() => matching(text, passage.why.matched_terms), [text, passage.why.matched_terms]);
+  return (
+    <>
+      {said.length > 0 && (
+        <Part title="The answer says">
+          <ul className="stack-s">
+            {said.map((sentence) => (
+              <li key={sentence} className="trail-quote">
+                {sentence}
+              </li>
+            ))}
+          </ul>
+        </Part>
+      )}
+      <Part title="The datapoint says">
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+        <section className="trail-text" aria-label="Text of the datapoint" tabIndex={0}>
+          <Marked text={text} spans={used.length > 0 ? used : terms} soft={used.length === 0} />
+        </section>
+        <p className="quiet small">
+          {used.length > 0
+            ? "Marked: wording that the answer repeats."
+            : citations.length > 0
+              ? "The model cited this without repeating its wording; words of the question are underlined."
+              : "It was in the prompt, and the answer does not cite it; words of the question are underlined."}
+          {passage.truncated && " Only its beginning fitted into the prompt."}
+        </p>
+      </Part>
+    </>
+  );
+}
+
+function Marked({ text, spans, soft }: { text: string; spans: Span[]; soft: boolean }) {
+  const parts: ReactNode[] = [];
+  let at = 0;
+  for (const span of spans) {
+    parts.push(text.slice(at, span.start));
+    const inside = text.slice(span.start, span.end);
+    parts.push(
+      soft ? (
+        <span key={span.start} className="trail-term">
+          {inside}
+        </span>
+      ) : (
+        <mark key={span.start}>{inside}</mark>
+      ),
+    );
+    at = span.end;
+  }
+  parts.push(text.slice(at));
+  return <>{parts}</>;
+}
+
+function Origin({ passage }: { passage: Passage }) {
+  const metadata = Object.entries(passage.metadata as Record<string, unknown>);
+  return (
+    <dl className="facts">
+      <dt>Contributor</dt>
+      <dd className="trail-contributor">{passage.contributor}</dd>
+      <dt>Contributed</dt>
+      <dd>{date(passage.contributed_at)}</dd>
+      <dt>Licence</dt>
+      <dd>{passage.licence || "none named"}</dd>
+      {passage.source && (
+        <>
+          <dt>Source</dt>
+          <dd>{passage.source}</dd>
+        </>
+      )}
+      {metadata.map(([name, value]) => (
+        <Metadatum key={name} name={name} value={value} />
+      ))}
+    </dl>
+  );
+}
+
+function Metadatum({ name, value }: { name: string; value: unknown }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>
+        {typeof value === "string" ? value : Array.isArray(value) ? value.join(", ") : JSON.stringify(value)}
+      </dd>
+    </>
+  );
+}
+
+/** What else was looked at: fetched with the record once the reader asks. */
+function Considered({ id, passages }: { id: string; passages: Passage[] }) {
+  const [open, setOpen] = useState(false);
+  const { data, error } = useQuery({ ...recordOf(id), enabled: open });
+  return (
+    <details className="trail-more" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Everything that was considered</summary>
+      <ErrorNote error={error} />
+      {open && !data && !error && <Waiting />}
+      {data && <Candidates candidates={data.attribution.candidates} passages={passages} />}
+    </details>
+  );
+}
+
+interface Snapshot {
+  name: string;
+  root: string;
+  size: number;
+}
+
+/** Snapshot, record and checkpoint: each contains the one before. */
+function Standing({ id, receipt, passage }: { id: string; receipt: Schemas["Receipt"]; passage: Passage }) {
+  const { data } = useQuery(recordOf(id));
+  const retrieval = (data?.record as { retrieval?: { datanets?: Snapshot[] } } | undefined)?.retrieval;
+  const snapshot = retrieval?.datanets?.find((one) => one.name === passage.datanet);
+  return (
+    <ol className="chain">
+      <li>
+        <div className="chain-name">Datapoint</div>
+        <div className="quiet small">commitment to its text, contributor and licence</div>
+        <Hash value={passage.leaf} label="leaf hash of the datapoint" />
+      </li>
+      <li>
+        <div className="chain-name">Snapshot of {passage.datanet}</div>
+        <div className="quiet small">
+          {snapshot ? plural(snapshot.size, "datapoint") : "as it was when asked"}
+        </div>
+        {snapshot && <Hash value={snapshot.root} label="root of the snapshot" />}
+      </li>
+      <li>
+        <div className="chain-name">Record {receipt.index} of the log</div>
+        <div className="quiet small truncate">{id}</div>
+        <Hash value={receipt.leaf} label="leaf hash of the record" />
+      </li>
+      <li>
+        <div className="chain-name">Checkpoint of {plural(receipt.tree_size, "entry", "entries")}</div>
+        <div className="quiet small truncate">{receipt.log}, signed</div>
+        <Hash value={receipt.root} label="root of the log" />
+      </li>
+    </ol>
+  );
+}
+
+/** Verify here, or take the file along. */
+function Checks({ id, onVerified }: { id: string; onVerified?: () => void }) {
+  const key = useTrustedKey();
+  const [bytes, setBytes] = useState<Uint8Array | null>(null);
+  const [busy, setBusy] = useState<"verify" | "save" | null>(null);
+  const [error, setError] = useState<unknown>();
+  const fetched = async () =>
+    bytes ??
+    new Uint8Array(await (await request(`/v1/attributions/${encodeURIComponent(id)}/proof`)).arrayBuffer());
+  const act = async (what: "verify" | "save", then: (bundle: Uint8Array) => void) => {
+    setBusy(what);
+    setError(undefined);
+    try {
+      then(await fetched());
+    } catch (failure) {
+      setError(failure);
+    } finally {
+      setBusy(null);
+    }
+  };
+  return (
+    <div className="stack">
+      <div className="row row-wrap">
+        <Button look="primary" disabled={busy !== null} onClick={() => act("verify", setBytes)}>
+          {busy === "verify" ? <Spinner /> : <ShieldCheck size={16} aria-hidden />}
+          Verify
+        </Button>
+        <Button
+          disabled={busy !== null}
+          onClick={() => act("save", (bundle) => save(bundle, `${id}.cairn.json`))}
+        >
+          {busy === "save" ? <Spinner /> : <Download size={16} aria-hidden />}
+          Download proof
+        </Button>
+      </div>
+      <ErrorNote error={error ?? key.error} />
+      {key.changed && (
+        <Note tone="bad">
+          The log’s key is not the one this browser saw first. Ask the operator why before you trust any
+          proof.
+        </Note>
+      )}
+      {!bytes && (
+        <p className="quiet small">
+          Your browser recomputes every hash and signature by itself; the gateway takes no part. The file can
+          be checked years later, without this gateway.
+        </p>
+      )}
+      {bytes && key.key && (
+        <VerifySteps
+          bytes={bytes}
+          publicKey={key.key}
+          onDone={(outcome) => outcome.verdict === "proved" && onVerified?.()}
+        />
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,245 @@
+//! Fine-tuning: from a file or a datanet to an adapter that answers, through kills and restarts.
+
+use std::{fmt::Write, process::Command, time::Duration};
+
+use cairn_tests::{Client, Gateway, MODEL, copy, unique};
+use reqwest::{Method, multipart};
+use serde_json::{Value, json};
+
+/// Enough steps to see, few enough to wait for.
+fn quick(more: Value) -> Value {
+    let mut options = json!({"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj"], "max_length": 64, "batch_size": 2,
+        "gradient_accumulation": 1, "packing": false, "lr": 1e-3, "max_steps": 4});
+    options.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    json!({"type": "lora", "preset": "fast", "options": options})
+}
+
+/// Conversations that all answer in the same odd way.
+fn examples(rows: usize) -> String {
+    (0..rows).fold(String::new(), |mut all, row| {
+        let messages = json!([
+            {"role": "user", "content": format!("What is number {row}?")},
+            {"role": "assistant", "content": format!("Stone {row}, laid on the cairn.")},
+        ]);
+        let _ = writeln!(all, "{}", json!({"messages": messages}));
+        all
+    })
+}
+
+async fn upload(client: &Client, text: String) -> String {
+    let part = multipart::Part::bytes(text.into_bytes()).file_name("examples.jsonl");
+    let form = multipart::Form::new().text("purpose", "fine-tune").part("file", part);
+    let reply = client.send(client.request(Method::POST, "/v1/files").multipart(form)).await;
+    reply.ok()["id"].as_str().expect("an id").to_owned()
+}
+
+async fn job(client: &Client, id: &str) -> Value {
+    client.get(&format!("/v1/fine_tuning/jobs/{id}")).await.ok()
+}
+
+async fn ended(client: &Client, id: &str) -> Value {
+    for _ in 0..1200 {
+        let now = job(client, id).await;
+        if ["succeeded", "failed", "cancelled"].contains(&now["status"].as_str().unwrap_or_default()) {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("{id} did not end: {:#}", job(client, id).await);
+}
+
+async fn messages(client: &Client, id: &str) -> String {
+    let events = client.get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=1000")).await.ok();
+    let all = events["data"].as_array().expect("events").iter().rev();
+    all.map(|event| event["message"].as_str().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_file_becomes_an_adapter_that_answers() {
+    let gateway = copy().await;
+    let (client, _) = gateway.caller(&["trainer"]).await;
+    let file = upload(&client, examples(24)).await;
+    let listed = client.get("/v1/files").await.ok();
+    assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["purpose"]), (&json!(file), &json!("fine-tune")));
+    let content = client.get(&format!("/v1/files/{file}/content")).await;
+    assert_eq!(content.text(), examples(24));
+
+    let name = unique("stone");
+    let request = json!({"model": MODEL, "training_file": file, "suffix": name, "method": quick(json!({})),
+        "held_out": 0.2, "evaluation_samples": 2, "seed": 7});
+    let preview = client.post("/v1/fine_tuning/preview", request.clone()).await.ok();
+    assert_eq!(preview["fits"], true, "{preview:#}");
+    assert!(
+        preview["memory_bytes"].as_u64() > Some(100 << 20) && preview["seconds"].as_f64() > Some(0.0),
+        "{preview:#}"
+    );
+    let segments = preview["validation"]["samples"][0]["segments"].as_array().expect("segments").clone();
+    let learnt: String =
+        segments.iter().filter(|it| it["supervised"] == true).filter_map(|it| it["text"].as_str()).collect();
+    assert!(learnt.contains("laid on the cairn.<|im_end|>") && !learnt.contains("What is number"), "{learnt}");
+
+    let made = client.post("/v1/fine_tuning/jobs", request).await.ok();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!((&made["object"], &made["model"]), (&json!("fine_tuning.job"), &json!(MODEL)));
+    let path = format!("/v1/fine_tuning/jobs/{id}/events?stream=true");
+    let mut events = client.events(client.request(Method::GET, &path)).await;
+    let mut losses = Vec::new();
+    while let Some(event) = events.next().await.expect("the stream holds") {
+        let Ok(event) = serde_json::from_str::<Value>(&event) else { continue };
+        if event["type"] == "metrics" {
+            losses.push(event["data"]["loss"].as_f64().expect("a loss"));
+        }
+    }
+    assert_eq!(losses.len(), 4, "{}", messages(&client, &id).await);
+    let done = ended(&client, &id).await;
+    assert_eq!(done["status"], "succeeded", "{done:#}");
+    let model = done["fine_tuned_model"].as_str().expect("a model").to_owned();
+    assert_eq!(model, format!("{MODEL}:{name}"));
+    let answer = client.chat(json!({"model": model, "ask": "What is number 3?", "max_tokens": 8})).await;
+    assert_eq!(answer["attribution"]["adapter_generation"], done["adapter_generation"]);
+
+    let evaluation = client.get(&format!("/v1/fine_tuning/jobs/{id}/evaluation")).await.ok();
+    let metric =
+        |kind: &str| evaluation["metrics"].as_array().and_then(|all| all.iter().find(|it| it["kind"] == kind)).cloned();
+    let perplexity = metric("perplexity").unwrap_or_else(|| panic!("perplexity: {evaluation:#}"));
+    assert!(perplexity["adapter"]["value"].as_f64() < perplexity["base"]["value"].as_f64(), "{perplexity:#}");
+    assert!(metric("rouge_l").is_some(), "{evaluation:#}");
+    let report = client.get(&format!("/v1/fine_tuning/jobs/{id}/report")).await;
+    assert!(report.text().contains("<svg") && !report.text().contains("<script"), "a page with plots and no scripts");
+    let checkpoints = client.get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints")).await.ok();
+    assert_eq!(checkpoints["data"][0]["step_number"], 4, "{checkpoints:#}");
+
+    // Another's jobs and files do not exist.
+    let (other, _) = gateway.caller(&["trainer"]).await;
+    other.get(&format!("/v1/fine_tuning/jobs/{id}")).await.error(404, "not_found");
+    other.get(&format!("/v1/files/{file}")).await.error(404, "not_found");
+    let (app, _) = gateway.caller(&["app"]).await;
+    app.get("/v1/fine_tuning/jobs").await.error(403, "insufficient_scope");
+    client.delete(&format!("/v1/files/{file}")).await.ok();
+}
+
+#[tokio::test]
+async fn what_cannot_be_trained_is_refused_before_anything_starts() {
+    let gateway = cairn_tests::shared().await;
+    let (client, _) = gateway.caller(&["trainer"]).await;
+    let refused = async |request: Value, param: &str, words: &str| {
+        let error = client.post("/v1/fine_tuning/jobs", request).await.error(400, "invalid_request");
+        assert_eq!(error["param"], param, "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(words)), "{words}: {error}");
+    };
+    let good = upload(&client, examples(8)).await;
+    let broken = upload(&client, "{\"messages\": [}\n{\"messages\": 3}\n".into()).await;
+    refused(json!({"model": MODEL, "training_file": broken}), "training_file", "line").await;
+    refused(json!({"model": MODEL, "training_file": "file-none"}), "training_file", "no file").await;
+    refused(json!({"model": MODEL, "training_file": good, "method": {"type": "dpo"}}), "method", "qlora").await;
+    refused(json!({"model": MODEL, "training_file": good, "method": quick(json!({"r": 0}))}), "method", "r").await;
+    refused(json!({"model": MODEL, "training_file": good, "method": quick(json!({"rr": 8}))}), "method", "rr").await;
+    refused(json!({"model": MODEL, "training_file": good, "held_out": 0.9}), "held_out", "0.5").await;
+    refused(json!({"model": MODEL, "training_file": good, "suffix": "a b"}), "suffix", "letters").await;
+    let unknown = json!({"model": "gpt-4", "training_file": good});
+    client.post("/v1/fine_tuning/jobs", unknown).await.error(404, "model_not_found");
+}
+
+#[tokio::test]
+async fn a_datanet_is_trained_on_only_where_that_was_granted() {
+    let gateway = copy().await;
+    let admin = gateway.admin();
+    let (client, subject) = gateway.caller(&["trainer"]).await;
+    let template = json!({"user": "Define: {title}", "assistant": "{text}"});
+    let request = json!({"model": MODEL, "training_file": "datanet:jargon", "template": template,
+        "suffix": unique("jargon"), "method": quick(json!({"max_steps": 200, "checkpoint_every": 1})), "evaluation_samples": 2});
+    client.post("/v1/fine_tuning/jobs", request.clone()).await.error(404, "datanet_not_found");
+    let grant = format!("/v1/datanets/jargon/grants/{subject}");
+    admin.put(&grant).await.ok();
+    client.post("/v1/fine_tuning/jobs", request.clone()).await.error(403, "insufficient_scope");
+    assert_eq!(admin.put(&format!("{grant}?training=true")).await.ok()["training"], true);
+    let unknown = {
+        let mut request = request.clone();
+        request["template"]["user"] = json!("Define: {headline}");
+        client.post("/v1/fine_tuning/jobs", request).await.error(400, "invalid_request")
+    };
+    assert!(unknown["message"].as_str().is_some_and(|it| it.contains("headline")), "{unknown}");
+
+    let made = client.post("/v1/fine_tuning/jobs", request).await.ok();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    stepped(&client, &id, 2).await;
+    let paused = client.post(&format!("/v1/fine_tuning/jobs/{id}/pause"), json!({})).await;
+    assert_eq!(paused.status, 200, "{paused}");
+    while job(&client, &id).await["status"] != "paused" {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.post(&format!("/v1/fine_tuning/jobs/{id}/resume"), json!({})).await.ok();
+    let before = messages(&client, &id).await.matches("Going on from the last checkpoint").count();
+    stepped(&client, &id, 4).await;
+    assert!(messages(&client, &id).await.matches("Going on from the last checkpoint").count() >= before);
+    // The grant is taken back in mid-run.
+    admin.put(&grant).await.ok();
+    let failed = ended(&client, &id).await;
+    assert_eq!(failed["status"], "failed", "{failed:#}");
+    assert!(failed["error"]["message"].as_str().is_some_and(|it| it.contains("no longer granted")), "{failed:#}");
+    client.post(&format!("/v1/fine_tuning/jobs/{id}/cancel"), json!({})).await.error(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_job_survives_its_own_death_and_the_gateways() {
+    let mut gateway = copy().await;
+    let file = upload(&gateway.admin(), examples(24)).await;
+    let request = |name: &str| {
+        json!({"model": MODEL, "training_file": file, "suffix": name, "evaluation_samples": 1,
+            "method": quick(json!({"max_steps": 24, "checkpoint_every": 2, "optimizer": "adamw_8bit", "dropout": 0.1}))})
+    };
+    let losses = async |gateway: &Gateway, id: &str| {
+        let events = gateway.admin().get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=1000")).await.ok();
+        let mut by_step = std::collections::BTreeMap::new();
+        for event in events["data"].as_array().expect("events") {
+            if event["type"] == "metrics" {
+                let loss = event["data"]["loss"].as_f64().expect("a loss").to_bits();
+                let earlier = by_step.insert(event["data"]["step"].as_u64().expect("a step"), loss);
+                assert!(earlier.is_none_or(|earlier| earlier == loss), "a step that is repeated has the same loss");
+            }
+        }
+        by_step
+    };
+    let calm = gateway.admin().post("/v1/fine_tuning/jobs", request("calm")).await.ok();
+    let calm = calm["id"].as_str().expect("an id").to_owned();
+    assert_eq!(ended(&gateway.admin(), &calm).await["status"], "succeeded");
+
+    let made = gateway.admin().post("/v1/fine_tuning/jobs", request("killed")).await.ok();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    stepped(&gateway.admin(), &id, 5).await;
+    // Its process dies; the gateway starts another.
+    assert!(kill_process(&id), "the job has a process");
+    stepped(&gateway.admin(), &id, 9).await;
+    // The gateway dies; the process goes on, and the next gateway finds it.
+    gateway.kill9();
+    gateway.start();
+    let done = ended(&gateway.admin(), &id).await;
+    assert_eq!(done["status"], "succeeded", "{done:#}");
+    let said = messages(&gateway.admin(), &id).await;
+    assert!(said.contains("The process was killed") && said.contains("Going on from the last checkpoint"), "{said}");
+    assert_eq!(losses(&gateway, &id).await, losses(&gateway, &calm).await, "the very same run");
+}
+
+/// Waits until a job has made a step.
+async fn stepped(client: &Client, id: &str, step: u64) {
+    for _ in 0..1200 {
+        let now = job(client, id).await;
+        if now["progress"]["step"].as_u64() >= Some(step) {
+            return;
+        }
+        assert!(now["status"] == "running" || now["status"] == "queued", "{now:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{id} did not come to step {step}: {}", messages(client, id).await);
+}
+
+/// kill -9 of the process that has the job's directory among its arguments.
+fn kill_process(id: &str) -> bool {
+    let found = std::fs::read_dir("/proc").expect("/proc").flatten().find(|entry| {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        command.contains("--worker") && command.contains(id)
+    });
+    let pid = found.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    pid.is_some_and(|pid| Command::new("kill").args(["-9", &pid]).status().is_ok_and(|status| status.success()))
+}

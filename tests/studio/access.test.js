@@ -1,0 +1,99 @@
+// Who sees what: roles hide what they may not do, grants open and close datanets, keys end when they are revoked.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browser, clean, open, visit } from "./browser.js";
+import { account, filledDatanet } from "./fixtures.js";
+
+let app;
+before(async () => {
+  await filledDatanet("secret");
+  app = await account("some-app", "app");
+});
+after(() => browser.close());
+
+const places = (page) => page.locator(".side").getByRole("navigation", { name: "Pages" }).getByRole("link").allTextContents();
+
+test("an application is offered what it may do, and the gateway refuses the rest", async () => {
+  const page = await open({ credential: app });
+  await visit(page, "/datanets");
+  assert.deepEqual(await places(page), ["Home", "Chat", "Datanets", "Adapters", "Audit"]);
+  await page.getByText("You hold no grant yet").waitFor();
+  assert.equal(await page.getByRole("button", { name: "New datanet" }).count(), 0);
+  await visit(page, "/datanets/secret");
+  await page.getByRole("alert").getByText("secret").waitFor();
+  await visit(page, "/admin");
+  await page.getByRole("alert").getByText("may not do this").waitFor();
+  clean(page);
+});
+
+test("an auditor reads the metrics, and neither asks nor changes", async () => {
+  const page = await open({ credential: await account("an-auditor", "auditor") });
+  await visit(page, "/admin");
+  assert.deepEqual(await places(page), ["Home", "Datanets", "Audit", "Admin"]);
+  assert.deepEqual(await page.getByRole("tab").allTextContents(), ["Health"]);
+  await page.getByText("Tokens read").waitFor();
+  clean(page);
+});
+
+test("a grant opens a datanet to another account, and taking it back closes it", async () => {
+  const owner = await open();
+  await visit(owner, "/datanets/secret?tab=access");
+  await owner.getByText("Nobody holds a grant").waitFor();
+  await owner.getByLabel("Let someone retrieve").fill("some-app");
+  await owner.getByRole("button", { name: "Grant", exact: true }).click();
+  await owner.getByRole("cell", { name: "some-app" }).waitFor();
+
+  const other = await open({ credential: app });
+  await visit(other, "/datanets");
+  await other.getByRole("link", { name: "Test of secret" }).click();
+  await other.getByText("A cairn is a heap of stones").waitFor();
+  assert.deepEqual(await other.getByRole("tab").allTextContents(), ["Browse", "Search", "About"]);
+
+  await owner.getByRole("button", { name: "Revoke" }).click();
+  await owner.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+  await owner.getByText("Nobody holds a grant").waitFor();
+  await visit(other, "/datanets");
+  await other.getByText("You hold no grant yet").waitFor();
+  clean(owner);
+  clean(other);
+});
+
+test("a key is made once, works, and ends when it is revoked", async () => {
+  const admin = await open();
+  await visit(admin, "/admin?tab=keys");
+  await admin.getByRole("button", { name: "New key" }).click();
+  await admin.getByLabel("Subject").fill("short-lived");
+  await admin.getByRole("button", { name: "Make the key" }).click();
+  const secret = await admin.locator(".secret code").textContent();
+  await admin.getByRole("button", { name: "Done" }).click();
+
+  const page = await open({ credential: secret });
+  await visit(page, "/");
+  await page.locator(".side").getByText("short-lived").waitFor();
+
+  const row = admin.getByRole("row", { name: "short-lived" });
+  await row.getByRole("button", { name: "Revoke" }).click();
+  await admin.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+  await row.getByText("revoked").waitFor();
+  await page.reload();
+  await page.getByRole("heading", { name: "Sign in to Cairn" }).waitFor();
+  clean(admin);
+});
+
+test("conversations of one account are not shown to the next", async () => {
+  const page = await open();
+  const answer = { choice: { model: "m", adapter: null }, state: "done", text: "Nobody knows.", startedAt: 0 };
+  const turns = [{ id: "t", question: "A private question", answers: [answer] }];
+  const kept = JSON.stringify([{ id: "x", owner: "admin", title: "A private question", updatedAt: 0, turns }]);
+  await page.addInitScript((threads) => localStorage.setItem("cairn.threads", threads), kept);
+  await visit(page, "/chat");
+  await page.getByRole("button", { name: "History" }).click();
+  await page.getByRole("button", { name: "A private question", exact: true }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key or token").fill(app);
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "History" }).click();
+  await page.getByText("None yet").waitFor();
+  clean(page);
+});

@@ -1,0 +1,166 @@
+// The newcomer's path: sign in, make a datanet, add a file, ask, follow a citation to its contributor, verify it in the
+// browser; then spoil the proof and see what fails.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, test } from "node:test";
+import { api, browser, clean, key, open, url, visit } from "./browser.js";
+import { CONTRIBUTOR, file, filledDatanet, lines } from "./fixtures.js";
+
+after(() => browser.close());
+
+test("a wrong key is refused in the gateway's words, the right one opens the studio", async () => {
+  const page = await open({ credential: null });
+  await page.goto(`${url}/studio/`);
+  await page.getByLabel("API key or token").fill("cairn_wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").getByText("unknown, expired or revoked").waitFor();
+  await page.getByLabel("API key or token").fill(key);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Home", level: 1 }).waitFor();
+  assert.equal(await page.evaluate(() => localStorage.getItem("cairn.credential")), null, "kept without being asked to");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in to Cairn" }).waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.getItem("cairn.credential")), null);
+  clean(page);
+});
+
+let answered;
+let proof;
+
+test("from an empty datanet to a verified citation", async () => {
+  const page = await open();
+  await visit(page, "/datanets");
+  await page.getByRole("button", { name: "New datanet" }).first().click();
+  await page.getByLabel("Name").fill("Trees");
+  await page.getByText("Begin with a small letter").waitFor();
+  await page.getByLabel("Name").fill("trees");
+  await page.getByLabel("Title").fill("Trees and tables");
+  await page.getByLabel("Licence").fill("CC0-1.0");
+  await page.getByRole("button", { name: "Create", exact: true }).click();
+  await page.getByRole("heading", { name: "Trees and tables", level: 1 }).waitFor();
+
+  await page.setInputFiles('input[type="file"]', file("trees.jsonl", lines));
+  await page.getByText("A hash table is a data structure").first().waitFor();
+  await page.getByRole("button", { name: "Add to trees" }).click();
+  await page.getByText("4 datapoints added of 4 read").waitFor({ timeout: 60_000 });
+
+  await page.getByRole("tab", { name: "Search" }).click();
+  await page.getByRole("searchbox").fill("stones on a path");
+  await page.keyboard.press("Enter");
+  await page.getByRole("list", { name: "Results" }).getByText("A cairn is a heap of stones").waitFor();
+
+  await page.getByRole("link", { name: "Ask it" }).click();
+  await page.getByLabel("Your question").fill("What is a hash table?");
+  await page.keyboard.press("Enter");
+  await page.getByText("What is stopped has no record").or(page.locator(".answer-foot")).waitFor({ timeout: 180_000 });
+  const [thread] = await page.evaluate(() => JSON.parse(localStorage.getItem("cairn.threads")));
+  answered = thread.turns[0].answers[0];
+  assert.equal(answered.state, "done", answered.error);
+
+  // What is shown is what the gateway recorded.
+  const record = await api("GET", `/v1/attributions/${answered.attribution.id}`);
+  assert.deepEqual(answered.attribution.citations, record.attribution.citations);
+  const cited = new Set(record.attribution.citations.map(({ n }) => n));
+  const chips = new Set((await page.locator(".answer-text .chip").allTextContents()).map(Number));
+  assert.deepEqual([...chips].sort(), [...cited].sort());
+  assert.ok(record.attribution.datapoints.length > 0);
+
+  await page.locator(".source").first().click();
+  const trail = page.getByRole("region", { name: "Source 1" });
+  const [first] = record.attribution.datapoints;
+  await trail.getByText(CONTRIBUTOR).waitFor();
+  await trail.getByText("CC0-1.0").waitFor();
+  assert.equal(await trail.locator(".trail-text").textContent(), first.text);
+  assert.ok(await trail.getByText(first.why.fused_score.toFixed(2)).first().isVisible());
+  await trail.getByText("Everything that was considered").click();
+  await trail.getByText(`${record.attribution.candidates.length} candidates`).waitFor();
+  await trail.getByText(`Record ${record.attribution.receipt.index} of the log`).waitFor();
+
+  const download = page.waitForEvent("download");
+  await trail.getByRole("button", { name: "Download proof" }).click();
+  proof = await readFile(await (await download).path());
+  await trail.getByRole("button", { name: "Verify" }).click();
+  await trail.locator('[data-verdict="proved"]').waitFor({ timeout: 30_000 });
+  assert.equal(await trail.locator('.verify-step[data-status="failed"]').count(), 0);
+  assert.ok((await trail.locator('.verify-step[data-status="passed"]').count()) >= 10);
+  clean(page);
+});
+
+test("a proof verifies from its file with the network off; a spoiled one names what fails", async () => {
+  const page = await open();
+  await visit(page, "/audit");
+  await page.getByText("the log’s key that this browser knows is used").waitFor();
+  await page.context().setOffline(true);
+  await page.getByLabel("Proof bundle").setInputFiles(file("answer.cairn.json", proof));
+  await page.locator('[data-verdict="proved"]').waitFor({ timeout: 30_000 });
+
+  const text = proof.toString("utf8");
+  assert.ok(text.includes(CONTRIBUTOR));
+  await page
+    .getByLabel("Proof bundle")
+    .setInputFiles(file("spoiled.cairn.json", text.replace(CONTRIBUTOR, "Eve Lovelace")));
+  await page.locator('[data-verdict="failed"]').waitFor({ timeout: 30_000 });
+  const failed = page.locator('.verify-step[data-status="failed"]');
+  assert.equal(await failed.count(), 1);
+  assert.match(await failed.getAttribute("data-step"), /contributor/);
+  await page.context().setOffline(false);
+});
+
+test("the log is seen to have only grown, and a rewritten past is refused", async () => {
+  const page = await open();
+  await visit(page, "/audit?tab=log");
+  const earlier = page.getByLabel("Earlier checkpoint");
+  await earlier.waitFor();
+  const first = await page.locator(".note-text").textContent();
+  await filledDatanet("grown");
+  await page.reload();
+  await earlier.waitFor();
+  assert.equal(await earlier.inputValue(), first);
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText(/The first \d+ entr.* unchanged; \d+ came after/).waitFor();
+  const [origin, size, root, ...rest] = first.split("\n");
+  await earlier.fill([origin, String(Number(size) + 1), root, ...rest].join("\n"));
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByRole("alert").getByText("the signature on the checkpoint").waitFor();
+  clean(page);
+});
+
+test("the record is found by its id, with its question and its trail", async () => {
+  const page = await open();
+  await visit(page, "/audit?tab=record");
+  await page.getByLabel("Id of the answer").fill("chatcmpl-none");
+  await page.getByRole("button", { name: "Find" }).click();
+  await page.getByRole("alert").getByText("there is no attribution").waitFor();
+  await page.getByLabel("Id of the answer").fill(answered.attribution.id);
+  await page.getByRole("button", { name: "Find" }).click();
+  await page.getByRole("heading", { name: "What is a hash table?" }).waitFor();
+  await page.getByRole("region", { name: "Source 1" }).getByText(CONTRIBUTOR).waitFor();
+  clean(page);
+});
+
+test("a file with a bad row is refused as a whole, and the row is named", async () => {
+  const page = await open();
+  await visit(page, "/datanets/trees?tab=add");
+  await page.setInputFiles('input[type="file"]', file("bad.jsonl", `${lines}\n{"id": "x"}`));
+  await page.getByRole("button", { name: "Add to trees" }).click();
+  await page.getByRole("alert").getByText("line 5").waitFor({ timeout: 60_000 });
+  assert.equal((await api("GET", "/v1/datanets/trees")).snapshot.size, 4);
+  clean(page);
+});
+
+test("a table with other column names is mapped, and read as its owner meant", async () => {
+  const page = await open();
+  await visit(page, "/datanets/trees?tab=add");
+  const csv = 'Author,Body,Topic\nGrace Hopper,"A moth, found in a relay",bugs\n';
+  await page.setInputFiles('input[type="file"]', file("my notes (1).csv", csv, "text/csv"));
+  await page.getByLabel("Text", { exact: true }).waitFor();
+  assert.equal(await page.getByLabel("Text", { exact: true }).inputValue(), "Body");
+  await page.getByText("contributor: Grace Hopper").waitFor();
+  await page.getByRole("button", { name: "Add to trees" }).click();
+  await page.getByText("1 datapoint added of 1 read").waitFor({ timeout: 60_000 });
+  const { data } = await api("GET", "/v1/datanets/trees/datapoints?after=4");
+  assert.equal(data[0].text, "A moth, found in a relay");
+  assert.equal(data[0].contributor, "Grace Hopper");
+  assert.deepEqual(data[0].metadata, { Topic: "bugs" });
+  clean(page);
+});

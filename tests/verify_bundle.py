@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+"""Checks a Cairn proof bundle offline: docs/log-format.md once more, sharing no code with the other verifiers.
+
+Needs Python 3.9 and, for Ed25519, the package cryptography. Usage: verify_bundle.py BUNDLE --key KEY [--json]
+Exit status: 0 proved, 1 not proved, 2 the files could not be read or the arguments are wrong.
+"""
+
+import argparse
+import base64
+import hashlib
+import hmac
+import json
+import re
+import sys
+import unicodedata
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+class NotProved(Exception):
+    """The first thing that does not hold: its code in `cairn verify --json`, and what. Code `key` is no verdict."""
+
+
+def need(holds, code, what):
+    if not holds:
+        raise NotProved(code, what)
+
+
+def canonical(value, depth=0):
+    need(depth < 127 or not isinstance(value, (list, dict)), "form", "file: it is nested deeper than 127 levels")
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in keys) + "}"
+    if value is None or isinstance(value, (bool, str)):
+        return json.dumps(value, ensure_ascii=False)
+    need(abs(value) <= 2**53 - 1, "form", f"file: the number {value} is beyond 2^53 - 1")
+    if value == int(value):
+        return str(int(value))
+    # ECMAScript has the same shortest digits, but sets the point and the exponent otherwise.
+    sign, whole, fraction, exponent = re.fullmatch(r"(-?)(\d+)\.?(\d*)e?(.*)", repr(value)).groups()
+    digits = (whole + fraction).lstrip("0")
+    point = int(exponent or 0) - len(fraction) + len(digits)
+    if point > -6:
+        return f"{sign}{digits[:point]}.{digits[point:]}" if point > 0 else f"{sign}0.{'0' * -point}{digits}"
+    return f"{sign}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
+
+
+def parse(data):
+    try:
+        value = json.loads(data.decode())
+        need(canonical(value).encode() == data, "form", "file: the JSON is not in canonical form")
+    except (ValueError, RecursionError) as error:
+        raise NotProved("form", f"file: it is not JSON that all agree on: {error}") from None
+    return value
+
+
+def leaf_hash(entry):
+    return hashlib.sha256(b"\0" + canonical(entry).encode()).digest()
+
+
+def check_inclusion(leaf, proof, size, root, code, name):
+    index, path, found = proof["index"], proof["path"], leaf
+    need(index < size, code, f"{name}: index {index} is outside a tree of {size} leaves")
+    inner = (index ^ (size - 1)).bit_length()
+    border = bin(index >> inner).count("1")
+    need(len(path) == inner + border, code, f"{name}: {len(path)} hashes where {inner + border} are needed")
+    for i, sibling in enumerate(map(bytes.fromhex, path)):
+        pair = sibling + found if i >= inner or index >> i & 1 else found + sibling
+        found = hashlib.sha256(b"\1" + pair).digest()
+    need(found == root, code, f"{name}: the proof leads to root {found.hex()}, not to {root.hex()}")
+
+
+# Points of small order, by their y coordinate: a signature of such a key holds for every message (section 3).
+SMALL = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05|(00|01)(00){31}|e[cde](ff){30}7f"
+SMALL += "|c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"
+
+
+def unbase64(text, length, code, name):
+    fits = re.fullmatch("[A-Za-z0-9+/]+={0,2}", text) and len(text) == -(-length // 3) * 4
+    data = base64.b64decode(text) if fits else b""
+    need(len(data) == length and base64.b64encode(data).decode() == text, code, f"{name}: not base64 of {length} bytes")
+    return data
+
+
+def parse_key(line, kind=1, code="key"):
+    need(line.count("+") >= 2, code, "a public key has three parts joined by +")
+    name, key_id, blob = line.split("+", 2)
+    odd = any(unicodedata.category(char) in ("Cc", "Zs", "Zl", "Zp") for char in name)
+    need(not odd and 1 <= len(name.encode()) <= 255, code, "the name in the public key is not that of a log")
+    blob = unbase64(blob, 33, code, "the public key")
+    right = blob[0] == kind and hashlib.sha256(name.encode() + b"\n" + blob).hexdigest()[:8] == key_id
+    need(right, code, "the key id does not fit name and key, or the key is not of Ed25519")
+    return name, key_id, blob[1:]
+
+
+def check_signature(key, signer, signature, message, code, name):
+    points = [(point[:31] + bytes([point[31] & 127])).hex() for point in (key[2], signature[:32])]
+    right = signer == (key[0], bytes.fromhex(key[1])) and not any(re.fullmatch(SMALL, point) for point in points)
+    try:
+        Ed25519PublicKey.from_public_bytes(key[2]).verify(signature, message.encode())
+    except InvalidSignature:
+        right = False
+    need(right, code, f"{name}: the signature is not that of {key[0]}+{key[1]}")
+
+
+def check_checkpoint(log, key):
+    code, name, text = "checkpoint", "log.checkpoint", log["checkpoint"]
+    form = re.fullmatch("((.+)\n(0|[1-9][0-9]{0,19})\n(.+)\n)\n((?:\u2014 [^ \n]* [^ \n]+\n){1,100})", text)
+    need(form and int(form[3]) < 2**64 and len(text.encode()) <= 65536, code, f"{name}: it is malformed")
+    (own, signature), *others = (line.split(" ")[1:] for line in form[5].split("\n")[:-1])
+    root, signature = unbase64(form[4], 32, code, name), unbase64(signature, 68, code, name)
+    others = [(who, unbase64(blob, 76, code, name)) for who, blob in others]
+    order = [(who.encode(), blob[:4]) for who, blob in others]
+    right = sorted(order) == order and len({key_id for _, key_id in order}) == len(order)
+    need(right and all(blob[4] < 128 for _, blob in others), code, f"{name}: witnesses out of order or there twice")
+    need(form[2] == key[0], code, f"{name}: it is of {form[2]}, not of {key[0]}")
+    check_signature(key, (own, signature[:4]), signature[4:], form[1], code, name)
+    yield f"The log {key[0]} signed a checkpoint over {form[3]} entries with the key you trust."
+    need(len(log.get("witnesses", [])) == len(others), "witness_count", "log.witnesses: not one for each cosignature")
+    for line, (who, blob) in zip(log.get("witnesses", []), others):
+        body = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{form[1]}"
+        check_signature(parse_key(line, 4, "cosignature"), (who, blob[:4]), blob[12:], body, "cosignature", line)
+        yield f"{who} cosigned it; whether you trust this witness, with key {line}, is for you to say."
+    return int(form[3]), root
+
+
+# The members of each object, sections 6 to 8: s string, n count, h hash, a anything, [x] array of x, |x|y one of these
+# strings, else another of these objects. With `?` it may be null, with `~` absent.
+SHAPES = """
+bundle type:|cairn/bundle/v1 key:s record:record log:log datapoints:[proof] openings:openings
+log index:n path:[h] checkpoint:s ~witnesses:[s] ~rotations:[a]
+proof n:n? commitment:leaf inclusion:inclusion disclosed:fields status:|disclosed|erased|withheld ~erased:erased
+inclusion index:n size:n path:[h]
+erased index:n path:[h] tombstone:tombstone
+fields ~text:opening ~contributor:opening ~source:opening ~metadata:opening
+openings ~request:opening ~response:opening ~query:opening ~caller:opening
+opening salt:h value:a
+leaf type:|cairn/datapoint/v1 datanet:s id:s seq:n contributed_at:s licence:s contributor:h text:h source:h metadata:h
+tombstone type:|cairn/tombstone/v1 datanet:s seq:n leaf:h time:s
+record type:|cairn/record/v1 id:s time:s model:s endpoint:|chat.completions|completions request:h response:h caller:h \
+    base_weights:h adapter_generation:s? retrieval:retrieval? citations:[citation] ~uses:[use]
+use contributor:h count:n passages:[n]
+retrieval query:h mode:s top_k:n candidates_per_source:n datanets:[datanet] candidates:[candidate]
+datanet name:s lance_version:n size:n root:h
+candidate datanet:s leaf:h seq:n rank:n? in_prompt:n? vector_score:s? vector_rank:n? text_score:s? text_rank:n? \
+    fused_score:s? ~phrase_score:s
+citation choice:n n:n start:n end:n kind:|marker|overlap score:s?
+"""
+SHAPES = {line.split()[0]: dict(m.split(":") for m in line.split()[1:]) for line in SHAPES.strip().split("\n")}
+
+
+def check_shape(value, kind, place):
+    if kind.endswith("?") and value is None or kind == "a":
+        return
+    kind = kind.rstrip("?")
+    if kind in SHAPES and isinstance(value, dict):
+        names = {name.lstrip("~"): inner for name, inner in SHAPES[kind].items()}
+        wrong = {name for name in SHAPES[kind] if name[0] != "~"} - value.keys() | value.keys() - names.keys()
+        need(not wrong, "form", f"{place}: members missing or too many: {', '.join(sorted(wrong))}")
+        for name, item in value.items():
+            check_shape(item, names[name], f"{place}.{name}")
+    elif kind[0] == "[" and isinstance(value, list):
+        for i, item in enumerate(value):
+            check_shape(item, kind[1:-1], f"{place}[{i}]")
+    elif isinstance(value, str):
+        right = kind == "s" or kind == "h" and re.fullmatch("[0-9a-f]{64}", value) or value in kind.split("|")[1:]
+        need(right, "form", f"{place}: it is not what it must be ({kind})")
+    else:
+        need(kind == "n" and type(value) is int and value >= 0, "form", f"{place}: it is not what it must be ({kind})")
+
+
+def check_record(record):
+    time = r"(?a)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"
+    need(re.fullmatch(time, record["time"]), "record", f"record.time: {record['time']} is no time in UTC")
+    retrieval = record["retrieval"] or {"datanets": [], "candidates": []}
+    sizes = {datanet["name"]: datanet["size"] for datanet in retrieval["datanets"]}
+    need(len(sizes) == len(retrieval["datanets"]), "record", "record: a datanet is listed twice")
+    places = [(candidate["datanet"], candidate["seq"]) for candidate in retrieval["candidates"]]
+    right = len(set(places)) == len(places) and all(seq < sizes.get(datanet, 0) for datanet, seq in places)
+    need(right, "record", "record: a candidate is listed twice, or in no datanet that was searched")
+    passages = [c["in_prompt"] for c in retrieval["candidates"] if c["in_prompt"] is not None]
+    right = len(set(passages)) == len(passages) and 0 not in passages
+    need(right, "record", "record: a passage number is zero, or there twice")
+    right = all(citation["n"] in passages and citation["start"] < citation["end"] for citation in record["citations"])
+    need(right, "record", "record: a citation is empty, or of a passage that was not in the prompt")
+    uses = record.get("uses", [])
+    right = all(use["count"] and use["passages"] and use["passages"] == sorted(use["passages"]) for use in uses)
+    right = right and all(a["contributor"] < b["contributor"] for a, b in zip(uses, uses[1:]))
+    right = right and sorted(n for use in uses for n in use["passages"]) == sorted(passages)
+    need(right or "uses" not in record, "record", "record.uses: not every passage is counted once, in order")
+
+
+def check_opening(opening, expected, name):
+    found = hmac.new(bytes.fromhex(opening["salt"]), canonical(opening["value"]).encode(), "sha256").hexdigest()
+    need(found == expected, "opening_mismatch", f"{name}: it gives commitment {found}, but {expected} was logged")
+    yield f"{name} is shown, and as it was committed to: {canonical(opening['value'])[:160]}"
+
+
+def check_datapoint(proof, candidate, snapshot, log, name):
+    datapoint, inclusion, disclosed = proof["commitment"], proof["inclusion"], proof["disclosed"]
+    place, leaf = (datapoint["datanet"], datapoint["seq"]), leaf_hash(datapoint)
+    need(leaf.hex() == candidate["leaf"], "leaf_mismatch", f"{name}.commitment: its leaf is {leaf.hex()}")
+    numbers = (proof["n"], inclusion["index"], inclusion["size"])
+    right = numbers == (candidate["in_prompt"], candidate["seq"], snapshot[0])
+    need(right, "number_mismatch", f"{name}: n, index, size are {numbers}, which is not what the record says")
+    check_inclusion(leaf, inclusion, *snapshot, "not_in_snapshot", f"{name}.inclusion")
+    yield f"{name}, passage {proof['n']}, is number {numbers[1]} of {numbers[2]} in {place[0]}: {datapoint['id']}"
+    for field in ("text", "contributor", "source", "metadata"):
+        if field in disclosed:
+            yield from check_opening(disclosed[field], datapoint[field], f"{name}.disclosed.{field}")
+    if "erased" in proof:
+        need(not disclosed, "disclosed_after_erasure", f"{name}: fields are disclosed although its erasure is logged")
+        tombstone = proof["erased"]["tombstone"]
+        right = [tombstone[member] for member in ("datanet", "seq", "leaf")] == [*place, leaf.hex()]
+        need(right, "tombstone_mismatch", f"{name}.erased: the tombstone is of another datapoint")
+        check_inclusion(leaf_hash(tombstone), proof["erased"], *log, "tombstone_not_in_log", f"{name}.erased")
+        yield f"{name} was erased on {tombstone['time']}"
+    status = "disclosed" if disclosed else "erased" if "erased" in proof else "withheld"
+    need(proof["status"] == status, "status_mismatch", f"{name}.status: expected {status}, found {proof['status']}")
+
+
+def cited(response, citation, name):
+    choices = response.get("choices") if isinstance(response, dict) else response
+    choice = dict(enumerate(choices if isinstance(choices, list) else [])).get(citation["choice"])
+    message = choice.get("message") if isinstance(choice, dict) else None
+    text = choice.get("text") if isinstance(choice, dict) else None
+    text = message["content"] if isinstance(message, dict) and "content" in message else text
+    need(isinstance(text, str), "no_such_choice", f"{name}: the response has no text for choice {citation['choice']}")
+    need(citation["end"] <= len(text), "citation_outside", f"{name}: it ends beyond {len(text)} characters")
+    return canonical(text[citation["start"] : citation["end"]])
+
+
+def verify(data, line):
+    key = parse_key(line)
+    need(data.endswith(b"\n"), "no_newline", "file: it must end with one newline after the JSON")
+    bundle = parse(data[:-1])
+    check_shape(bundle, "bundle", "bundle")
+    need(bundle["log"].get("witnesses", True), "form", "log.witnesses: it must be left out where there is none")
+    need("rotations" not in bundle["log"], "key", "the log's key was changed; only `cairn verify` follows such changes")
+    need(bundle["key"] == line, "wrong_key", f"key: expected the trusted key {line}, found {bundle['key']}")
+    record, openings = bundle["record"], bundle["openings"]
+    log = yield from check_checkpoint(bundle["log"], key)
+    check_record(record)
+    check_inclusion(leaf_hash(record), bundle["log"], *log, "record_not_in_log", "record")
+    yield f"The record of answer {record['id']} of {record['time']} is entry {bundle['log']['index']}, unchanged."
+    retrieval = record["retrieval"] or {"datanets": [], "candidates": [], "query": None}
+    candidates, proved = retrieval["candidates"], [-1]
+    places = [(candidate["datanet"], candidate["seq"]) for candidate in candidates]
+    snapshots = {d["name"]: (d["size"], bytes.fromhex(d["root"])) for d in retrieval["datanets"]}
+    for i, proof in enumerate(bundle["datapoints"]):
+        place = (proof["commitment"]["datanet"], proof["commitment"]["seq"])
+        need(place in places, "datapoint_not_in_record", f"datapoints[{i}]: {place} is no candidate of the record")
+        proved.append(places.index(place))
+        need(proved[-1] > proved[-2], "datapoint_order", f"datapoints[{i}]: {place} is out of order or there twice")
+        yield from check_datapoint(proof, candidates[proved[-1]], snapshots[place[0]], log, f"datapoints[{i}]")
+    for i, candidate in enumerate(candidates):
+        need(candidate["in_prompt"] is None or i in proved, "datapoint_missing", f"datapoints: candidate {i} has none")
+    for name in ("request", "response", "query", "caller"):
+        if name in openings:
+            expected = retrieval["query"] if name == "query" else record[name]
+            need(expected, "no_query", "openings.query: the record holds no retrieval")
+            yield from check_opening(openings[name], expected, f"openings.{name}")
+    for i, citation in enumerate(record["citations"]):
+        words = f"Characters {citation['start']} to {citation['end']}"
+        if "response" in openings:
+            words += " " + cited(openings["response"]["value"], citation, f"record.citations[{i}]")
+        yield f"{words} cite passage {citation['n']} ({citation['kind']})"
+
+
+def printable(text):  # a stranger's file must not send a terminal control and direction characters
+    return re.sub("[\0-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", lambda c: f"\\u{{{ord(c[0]):x}}}", text)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description="Check a Cairn proof bundle offline.", allow_abbrev=False)
+    arguments.add_argument("bundle", help="the proof bundle, a .json file as received")
+    arguments.add_argument("--key", required=True, help="file with the log's public key, from a source you trust")
+    arguments.add_argument("--json", action="store_true", help="print the result as JSON")
+    given = arguments.parse_args()
+    try:
+        with open(given.key, encoding="utf-8") as key, open(given.bundle, "rb") as bundle:
+            result = {"verdict": "proved", "proved": list(verify(bundle.read(), key.read().rstrip()))}
+        text = "PROVED\n\n" + "\n".join(f"{i:3}. {printable(what)}" for i, what in enumerate(result["proved"], 1))
+    except (OSError, ValueError, NotProved) as error:
+        code, what = error.args if isinstance(error, NotProved) else ("key", error)
+        if code == "key":
+            print(f"verify_bundle: {what}", file=sys.stderr)
+            return 2
+        result = {"verdict": "not_proved", "code": code, "error": what}
+        text = f"NOT PROVED\n\n  {printable(what)}\n\nDo not rely on this bundle."
+    print(json.dumps(result, indent=2) if given.json else text)
+    return 0 if result["verdict"] == "proved" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
