@@ -133,8 +133,8 @@ def tools_and_formats():
     assert answer.choices[0].finish_reason == "tool_calls", answer
     asked += [answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "Rain"}]
     assert create(model=MODEL, messages=asked, tools=tools, tool_choice="none", max_tokens=8).choices[0].message.content
-    schema = {"type": "object", "properties": {"year": {"type": "integer"}}, "required": ["year"]}
-    form = {"type": "json_schema", "json_schema": {"name": "when", "schema": schema, "strict": True}}
+    year = {"type": "object", "properties": {"year": {"type": "integer"}}, "required": ["year"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "when", "schema": year, "strict": True}}
     answer = create(model=MODEL, messages=QUESTION, response_format=form, max_tokens=40, temperature=0)
     assert isinstance(json.loads(answer.choices[0].message.content)["year"], int), answer
 

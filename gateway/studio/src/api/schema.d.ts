@@ -279,7 +279,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Lets a subject retrieve from a datanet. */
+        /** Lets a subject retrieve from a datanet, and with `training` also train on its rows. */
         put: operations["grant_datanet"];
         post?: never;
         /** Takes a grant back; from the next request on, the datanet does not exist for that subject. */
@@ -429,6 +429,247 @@ export interface paths {
         put?: never;
         /** Removes an alias, as vLLM's endpoint of this name does; requests under way finish with it. */
         post: operations["unload_lora_adapter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Files of the caller (an administrator's: everyone's), newest first. */
+        get: operations["list_files"];
+        put?: never;
+        /** Uploads a file to train on or to evaluate with. */
+        post: operations["create_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One file. */
+        get: operations["retrieve_file"];
+        put?: never;
+        post?: never;
+        /** Deletes a file. Jobs that were made from it keep their copy. */
+        delete: operations["delete_file"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is in a file. */
+        get: operations["file_content"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Jobs of the caller (an administrator's: everyone's), newest first. */
+        get: operations["list_fine_tuning_jobs"];
+        put?: never;
+        /** Starts a fine-tuning job. The data is checked first, all of it: what is wrong with it is the answer. */
+        post: operations["create_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a job would learn from, how its rows look to the model, and the memory and time that it would take. Starts nothing. */
+        post: operations["preview_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a job stands. */
+        get: operations["retrieve_fine_tuning_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a job; its checkpoints stay until the job is forgotten. */
+        post: operations["cancel_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pauses a job after the step that it is in; its checkpoint is written first. */
+        post: operations["pause_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Goes on with a job that was paused or failed, from its last checkpoint. */
+        post: operations["resume_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened in a job, newest first; with `stream` as server-sent events, oldest first, until the job has ended. */
+        get: operations["fine_tuning_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Checkpoints of a job, newest first. */
+        get: operations["fine_tuning_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/validation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was found in a job's data, with rendered samples and what of them is learnt. */
+        get: operations["fine_tuning_validation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Base beside adapter on the held-out rows, once the job has succeeded. */
+        get: operations["fine_tuning_evaluation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The evaluation as one page for people. */
+        get: operations["fine_tuning_report"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1142,6 +1383,15 @@ export interface components {
              */
             next?: number | null;
         };
+        /** @description Something was deleted. */
+        Deleted: {
+            /** @description What. */
+            id: string;
+            /** @description What it was. */
+            object: string;
+            /** @description true. */
+            deleted: boolean;
+        };
         /** @description What is new in a message. */
         Delta: {
             /** @description `assistant`, in the first chunk. */
@@ -1202,6 +1452,216 @@ export interface components {
             /** @description What went wrong. */
             error: components["schemas"]["ErrorBody"];
         };
+        /** @description Files, newest first. */
+        FileList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The files. */
+            data: components["schemas"]["FileObject"][];
+            /** @description Always false. */
+            has_more: boolean;
+        };
+        /** @description An uploaded file. */
+        FileObject: {
+            /** @description Names it. */
+            id: string;
+            /** @description `file`. */
+            object: string;
+            /**
+             * Format: int64
+             * @description Its size.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created_at: number;
+            /** @description As it was called. */
+            filename: string;
+            /** @description `fine-tune`. */
+            purpose: string;
+            /** @description `processed`. */
+            status: string;
+        };
+        /** @description The form of an upload. */
+        FileUpload: {
+            /** @description `fine-tune`. */
+            purpose: string;
+            /**
+             * Format: binary
+             * @description The file.
+             */
+            file: string;
+        };
+        /** @description A checkpoint of a job. */
+        FineTuningCheckpoint: {
+            /** @description Names it. */
+            id: string;
+            /** @description `fine_tuning.job.checkpoint`. */
+            object: string;
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created_at: number;
+            /** @description The job. */
+            fine_tuning_job_id: string;
+            /**
+             * Format: int64
+             * @description After this step.
+             */
+            step_number: number;
+            /** @description Its figures. */
+            metrics: Record<string, never>;
+        };
+        /** @description Checkpoints, newest first. */
+        FineTuningCheckpoints: {
+            /** @description `list`. */
+            object: string;
+            /** @description The checkpoints. */
+            data: components["schemas"]["FineTuningCheckpoint"][];
+            /** @description Always false. */
+            has_more: boolean;
+        };
+        /** @description Why a job failed. */
+        FineTuningError: {
+            /** @description `job_failed`. */
+            code: string;
+            /** @description In words. */
+            message: string;
+            /** @description The field at fault, where one is. */
+            param?: string | null;
+        };
+        /** @description Something happened in a job. */
+        FineTuningEvent: {
+            /** @description Names it. */
+            id: string;
+            /** @description `fine_tuning.job.event`. */
+            object: string;
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created_at: number;
+            /** @description `info`, `warn` or `error`. */
+            level: string;
+            /** @description In words. */
+            message: string;
+            /** @description `message` or `metrics`. */
+            type: string;
+            /** @description Figures. */
+            data: Record<string, never>;
+        };
+        /** @description Events, newest first. */
+        FineTuningEvents: {
+            /** @description `list`. */
+            object: string;
+            /** @description The events. */
+            data: components["schemas"]["FineTuningEvent"][];
+            /** @description Whether there are more. */
+            has_more: boolean;
+        };
+        /** @description A job. */
+        FineTuningJob: {
+            /** @description Names it. */
+            id: string;
+            /** @description `fine_tuning.job`. */
+            object: string;
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created_at: number;
+            /**
+             * Format: int64
+             * @description When it ended.
+             */
+            finished_at?: number | null;
+            /**
+             * Format: int64
+             * @description When it will end, by its pace so far.
+             */
+            estimated_finish?: number | null;
+            error?: null | components["schemas"]["FineTuningError"];
+            /** @description The adapter, to write in `model`, once there is one. */
+            fine_tuned_model?: string | null;
+            /** @description The base. */
+            model: string;
+            /** @description Whose it is. */
+            organization_id: string;
+            /** @description `queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`. */
+            status: string;
+            /** @description What it learns from. */
+            training_file: string;
+            /** @description What it is evaluated on, where a file was given. */
+            validation_file?: string | null;
+            /** @description Always empty: results are at `…/evaluation` and `…/report`. */
+            result_files: string[];
+            /**
+             * Format: int64
+             * @description Tokens so far.
+             */
+            trained_tokens?: number | null;
+            /** @description How it is trained, all options resolved. */
+            method: Record<string, never>;
+            /** @description OpenAI's older form of some options. */
+            hyperparameters: Record<string, never>;
+            /**
+             * Format: int64
+             * @description Everything random follows from it.
+             */
+            seed: number;
+            /** @description Always empty. */
+            integrations: string[];
+            /** @description The application's own notes. */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /** @description Cairn: where it stands, as its last event said. */
+            progress: Record<string, never>;
+            /** @description Cairn: the adapter's generation, once it is in the store. */
+            adapter_generation?: string | null;
+        };
+        /** @description Jobs, newest first. */
+        FineTuningList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The jobs. */
+            data: components["schemas"]["FineTuningJob"][];
+            /** @description Whether there are more. */
+            has_more: boolean;
+        };
+        /** @description What to train. */
+        FineTuningRequest: {
+            /** @description The base model. */
+            model: string;
+            /** @description A file's id; or with `datanet:NAME` a datanet, whose rows `template` turns into examples. */
+            training_file: string;
+            /** @description Another file to evaluate on; without it a part of the training data is held out. */
+            validation_file?: string | null;
+            /** @description The alias of the adapter; without it the job's id. */
+            suffix?: string | null;
+            method?: null | components["schemas"]["TrainingMethod"];
+            hyperparameters?: null | components["schemas"]["Hyperparameters"];
+            /**
+             * Format: int64
+             * @description Everything random follows from it.
+             */
+            seed?: number | null;
+            template?: null | components["schemas"]["RowTemplate"];
+            /**
+             * Format: double
+             * @description The part that is held out for evaluation, 0 to 0.5; default 0.1.
+             */
+            held_out?: number | null;
+            /** @description Held-out examples that base and adapter answer for the comparison; default 32. */
+            evaluation_samples?: number | null;
+            /** @description The application's own notes. */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+        };
         /** @description A function's name and parameters. */
         FunctionDefinition: {
             /** @description Its name. */
@@ -1228,6 +1688,8 @@ export interface components {
             granted_by: string;
             /** @description When (RFC 3339, UTC). */
             granted_at: string;
+            /** @description Whether it may also train on the rows: retrieval and training are separate purposes. */
+            training?: boolean;
         };
         /** @description Grants on a datanet. */
         GrantList: {
@@ -1235,6 +1697,15 @@ export interface components {
             object: string;
             /** @description The grants. */
             data: components["schemas"]["Grant"][];
+        };
+        /** @description OpenAI's options; `"auto"` is the preset's value. */
+        Hyperparameters: {
+            /** @description Passes over the data. */
+            n_epochs?: Record<string, never>;
+            /** @description Examples of one optimizer step. */
+            batch_size?: Record<string, never>;
+            /** @description Factor on the preset's learning rate. */
+            learning_rate_multiplier?: Record<string, never>;
         };
         /** @description A job. */
         Job: {
@@ -1502,6 +1973,15 @@ export interface components {
          * @enum {string}
          */
         Role: "admin" | "steward" | "contributor" | "trainer" | "app" | "auditor";
+        /** @description How a row of a datanet becomes an example. */
+        RowTemplate: {
+            /** @description Instructions, the same for all. */
+            system?: string | null;
+            /** @description What is asked, such as `Define: {title}`. */
+            user: string;
+            /** @description What is learnt, such as `{text}`. */
+            assistant: string;
+        };
         /** @description A search of datanets without an answer. */
         SearchRequest: {
             /** @description What to search for. */
@@ -1541,6 +2021,10 @@ export interface components {
         StreamOptions: {
             /** @description A last chunk with `usage` and no choices. */
             include_usage?: boolean;
+        };
+        /** @description OpenAI's `supervised`. */
+        SupervisedMethod: {
+            hyperparameters?: null | components["schemas"]["Hyperparameters"];
         };
         /** @description One token and its alternatives. */
         TokenLogprob: {
@@ -1587,6 +2071,16 @@ export interface components {
             logprob: number;
             /** @description The token's bytes. */
             bytes?: number[] | null;
+        };
+        /** @description How an adapter is trained. */
+        TrainingMethod: {
+            /** @description `qlora`, `lora`, or OpenAI's `supervised`, which is `qlora`. */
+            type: string;
+            /** @description `fast`, `balanced` or `thorough`; default balanced. */
+            preset?: string | null;
+            /** @description Options that differ from the preset; docs/training.md lists them. */
+            options?: Record<string, never>;
+            supervised?: null | components["schemas"]["SupervisedMethod"];
         };
         /** @description `POST /v1/unload_lora_adapter`, as vLLM has it. */
         UnloadLora: {
@@ -2290,7 +2784,10 @@ export interface operations {
     };
     grant_datanet: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Also to train on its rows. */
+                training?: boolean;
+            };
             header?: never;
             path: {
                 name: string;
@@ -2792,6 +3289,563 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileList"];
+                };
+            };
+        };
+    };
+    create_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["FileUpload"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileObject"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileObject"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    delete_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    file_content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_fine_tuning_jobs: {
+        parameters: {
+            query?: {
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 20. */
+                limit?: number;
+                /** @description Of events: follow them as server-sent events, from the first one, until the job has ended. */
+                stream?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningList"];
+                };
+            };
+        };
+    };
+    create_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FineTuningRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    preview_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FineTuningRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    pause_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    resume_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_events: {
+        parameters: {
+            query?: {
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 20. */
+                limit?: number;
+                /** @description Of events: follow them as server-sent events, from the first one, until the job has ended. */
+                stream?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningEvents"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_checkpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningCheckpoints"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_validation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
             404: {
