@@ -69,6 +69,18 @@ const adapter = createRoute({
   component: lazyRouteComponent(() => import("./pages/adapters/detail"), "AdapterPage"),
 });
 
+const train = createRoute({
+  getParentRoute: () => root,
+  path: "/train",
+  component: lazyRouteComponent(() => import("./pages/train/train"), "Train"),
+});
+
+const run = createRoute({
+  getParentRoute: () => root,
+  path: "/train/$id",
+  component: lazyRouteComponent(() => import("./pages/train/run"), "RunPage"),
+});
+
 const audit = createRoute({
   getParentRoute: () => root,
   path: "/audit",
@@ -87,7 +99,7 @@ const admin = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, chat, datanets, datanet, adapters, adapter, audit, admin]),
+  routeTree: root.addChildren([home, chat, datanets, datanet, adapters, adapter, train, run, audit, admin]),
   basepath: "/studio",
   defaultPreload: "intent",
   defaultErrorComponent: ({ error }) => (

@@ -3,6 +3,7 @@ import { Link, type LinkProps } from "@tanstack/react-router";
 import {
   Blocks,
   Database,
+  GraduationCap,
   House,
   type LucideIcon,
   MessageSquareText,
@@ -23,6 +24,7 @@ const PLACES: Place[] = [
   { to: "/chat", text: "Chat", icon: MessageSquareText, needs: "applications" },
   { to: "/datanets", text: "Datanets", icon: Database },
   { to: "/adapters", text: "Adapters", icon: Blocks, needs: "applications" },
+  { to: "/train", text: "Train", icon: GraduationCap, needs: "trainers" },
   { to: "/audit", text: "Audit", icon: ShieldCheck },
   { to: "/admin", text: "Admin", icon: Settings, needs: "auditors" },
 ];
