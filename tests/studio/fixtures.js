@@ -27,6 +27,31 @@ export function file(name, content, mimeType = "application/octet-stream") {
   return { name, mimeType, buffer: Buffer.from(content) };
 }
 
+const TERMS = {
+  stack: "a pile of items of which the last one comes off first",
+  queue: "a line of items of which the first one leaves first",
+  heap: "a tree whose parents come before their children",
+  trie: "a tree of letters in which words share their beginnings",
+  graph: "a set of nodes with edges between them",
+  list: "items that each know the next one",
+  array: "items that lie side by side in memory",
+  set: "a collection without duplicates",
+};
+
+/** Examples to train on, as chat messages; the last line has no answer. */
+export function examples() {
+  const asked = ["Define:", "What is meant by", "Explain the term"];
+  const said = Object.entries(TERMS).flatMap(([term, text]) =>
+    asked.map((question) => [`${question} ${term}`, `A ${term} is ${text}.`]),
+  );
+  const messages = said.map(([question, answer]) => [
+    { role: "user", content: question },
+    { role: "assistant", content: answer },
+  ]);
+  const rows = [...messages, [{ role: "user", content: "Define: nothing" }]];
+  return file("examples.jsonl", rows.map((row) => JSON.stringify({ messages: row })).join("\n"), "application/jsonl");
+}
+
 /** A datanet with the datapoints in it, made over the API. */
 export async function filledDatanet(name) {
   await api("POST", "/v1/datanets", { name, title: `Test of ${name}`, licence: "CC0-1.0" });

@@ -1,5 +1,5 @@
 // Pictures of every page, light and dark, 1440 and 390 wide, with axe-core run on each:
-//   node screenshots.js [directory] [name of one page]
+//   node screenshots.js [directory] [beginning of the names of some pages]
 import { mkdirSync } from "node:fs";
 import { accessible, api, browser, clean, open, visit } from "./browser.js";
 
@@ -22,6 +22,9 @@ const thread = await (async () => {
 })();
 const record = thread.turns[0].answers[0].attribution.id;
 
+/** A run that has succeeded, and a second one to compare it with. */
+const runs = (await api("GET", "/v1/fine_tuning/jobs")).data.filter(({ status }) => status === "succeeded");
+
 const pages = {
   "sign-in": { credential: null, path: "/" },
   home: { path: "/" },
@@ -35,6 +38,13 @@ const pages = {
   "datanet-add": { path: `/datanets/${datanet.name}?tab=add`, then: addFile },
   "datanet-access": { path: `/datanets/${datanet.name}?tab=access` },
   "datanet-about": { path: `/datanets/${datanet.name}?tab=about` },
+  train: { path: "/train" },
+  "train-new": { path: "/train/new" },
+  "train-preview": { path: "/train/new", then: previewRun },
+  ...(runs[0] ? { "train-run": { path: `/train/${runs[0].id}`, then: (page) => page.waitForSelector(".chart-line") } } : {}),
+  ...(runs[1]
+    ? { "train-compare": { path: `/train/compare?runs=${runs[0].id},${runs[1].id}`, then: (page) => page.waitForSelector(".chart-line") } }
+    : {}),
   adapters: { path: "/adapters" },
   ...(adapter ? { adapter: { path: `/adapters/${base.id}/${adapter.name}` } } : {}),
   "audit-proof": { path: "/audit" },
@@ -64,6 +74,11 @@ async function search(page) {
   await page.waitForSelector(".datapoint");
 }
 
+async function previewRun(page) {
+  await page.getByRole("button", { name: "Preview" }).click();
+  await page.waitForSelector("[data-preview]", { timeout: 60_000 });
+}
+
 async function addFile(page) {
   const lines = ["A cairn is a heap of stones that marks a path.", "Hikers add a stone as they pass."];
   const text = lines.map((line, n) => JSON.stringify({ id: `c${n}`, text: line, contributor: "Ada" })).join("\n");
@@ -79,7 +94,7 @@ const trouble = [];
 for (const scheme of ["light", "dark"]) {
   for (const [width, height] of [[1440, 900], [390, 844]]) {
     for (const [name, { path, then, credential }] of Object.entries(pages)) {
-      if (only && name !== only) continue;
+      if (only && !name.startsWith(only)) continue;
       const page = await open({ width, height, scheme, ...(credential === null ? { credential } : {}) });
       await page.addInitScript((kept) => localStorage.setItem("cairn.threads", kept), JSON.stringify([thread]));
       await visit(page, path);

@@ -72,7 +72,20 @@ const adapter = createRoute({
 const train = createRoute({
   getParentRoute: () => root,
   path: "/train",
-  component: lazyRouteComponent(() => import("./pages/train/train"), "Train"),
+  component: lazyRouteComponent(() => import("./pages/train/list"), "Train"),
+});
+
+const newRun = createRoute({
+  getParentRoute: () => root,
+  path: "/train/new",
+  component: lazyRouteComponent(() => import("./pages/train/new-run"), "NewRun"),
+});
+
+const compare = createRoute({
+  getParentRoute: () => root,
+  path: "/train/compare",
+  validateSearch: (search): { runs?: string } => given(search, "runs"),
+  component: lazyRouteComponent(() => import("./pages/train/compare"), "Compare"),
 });
 
 const run = createRoute({
@@ -99,7 +112,20 @@ const admin = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, chat, datanets, datanet, adapters, adapter, train, run, audit, admin]),
+  routeTree: root.addChildren([
+    home,
+    chat,
+    datanets,
+    datanet,
+    train,
+    newRun,
+    compare,
+    run,
+    adapters,
+    adapter,
+    audit,
+    admin,
+  ]),
   basepath: "/studio",
   defaultPreload: "intent",
   defaultErrorComponent: ({ error }) => (

@@ -55,50 +55,6 @@ export const jobs = queryOptions({
   queryFn: async () => body(await api.GET("/v1/jobs")).data,
 });
 
-export const trainings = queryOptions({
-  queryKey: ["trainings"],
-  queryFn: async () =>
-    body(await api.GET("/v1/fine_tuning/jobs", { params: { query: { limit: 100 } } })).data,
-});
-
-/** Looked at again and again while it runs. */
-export const training = (id: string) =>
-  queryOptions({
-    queryKey: ["trainings", id],
-    queryFn: async () => body(await api.GET("/v1/fine_tuning/jobs/{id}", { params: { path: { id } } })),
-    refetchInterval: (query) => {
-      const status = query.state.data?.status;
-      return status === "running" || status === "queued" ? 1500 : false;
-    },
-  });
-
-interface Estimate {
-  value: number;
-  low: number;
-  high: number;
-}
-
-/** What the dashboard shows of `evaluation.json`. */
-export interface Evaluation {
-  held_out: { rows: number };
-  metrics: {
-    kind: string;
-    base: Estimate;
-    adapter: Estimate;
-    difference: Estimate & { significant: boolean };
-  }[];
-  samples: { prompt: string; reference: string; base: string; adapter: string }[];
-}
-
-export const evaluation = (id: string) =>
-  queryOptions({
-    queryKey: ["trainings", id, "evaluation"],
-    queryFn: async () =>
-      body(
-        await api.GET("/v1/fine_tuning/jobs/{id}/evaluation", { params: { path: { id } } }),
-      ) as unknown as Evaluation,
-  });
-
 /** Every alias on a base, following pages to the end. */
 export const adapters = (base: string) =>
   queryOptions({

@@ -23,8 +23,8 @@ const PLACES: Place[] = [
   { to: "/", text: "Home", icon: House },
   { to: "/chat", text: "Chat", icon: MessageSquareText, needs: "applications" },
   { to: "/datanets", text: "Datanets", icon: Database },
-  { to: "/adapters", text: "Adapters", icon: Blocks, needs: "applications" },
   { to: "/train", text: "Train", icon: GraduationCap, needs: "trainers" },
+  { to: "/adapters", text: "Adapters", icon: Blocks, needs: "applications" },
   { to: "/audit", text: "Audit", icon: ShieldCheck },
   { to: "/admin", text: "Admin", icon: Settings, needs: "auditors" },
 ];

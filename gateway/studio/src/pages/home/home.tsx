@@ -6,12 +6,14 @@ import { type FormEvent, type ReactNode, useState } from "react";
 import type { Schemas } from "../../api/client";
 import { adapters, checkpoint, datanets, jobs, models } from "../../api/queries";
 import { useCaller } from "../../api/roles";
-import { Button, IconButton } from "../../ui/button";
+import { Button, ButtonLink, IconButton } from "../../ui/button";
 import { Badge, Bar, Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
 import { Ago, bytes, count, Hash, plural } from "../../ui/text";
 import { useThreads } from "../chat/store";
+import { trainings } from "../train/queries";
+import { isLive, nameOf, type Job as Run, type Step as TrainingStep } from "../train/shapes";
 import "./home.css";
 
 export function Home() {
@@ -77,13 +79,15 @@ interface Step {
   action?: ReactNode;
 }
 
-/** Four steps, each ticked by what the gateway holds; they leave once all are done. */
+/** Steps that are ticked by what the gateway holds; they leave once all are done. */
 function FirstSteps() {
   const caller = useCaller();
   const navigate = useNavigate();
   const known = useQuery(models);
   const nets = useQuery(datanets);
   const threads = useThreads();
+  const trains = caller?.may("trainers") ?? false;
+  const runs = useQuery({ ...trainings, enabled: trains });
   if (!known.data || !nets.data) return null;
   const chat = known.data.filter((model) => model.kind === "chat");
   const filled = nets.data.filter((datanet) => datanet.snapshot.size > 0);
@@ -123,6 +127,20 @@ function FirstSteps() {
       text: "Choose a number in an answer, then Verify: your browser recomputes every hash and signature.",
     },
   ];
+  if (trains) {
+    steps.push({
+      title: "An adapter of your own",
+      done: runs.data?.some(({ status }) => status === "succeeded") ?? false,
+      text: "Teach the model from a datanet or a few dozen examples; it answers as soon as it is trained.",
+      action: chat.length > 0 && (
+        <ButtonLink to="/train/new" small>
+          Train one
+        </ButtonLink>
+      ),
+    });
+  }
+  // Whether it has been trained is not known yet: better nothing than a step that vanishes.
+  if (trains && !runs.data && !runs.error) return null;
   if (steps.every((step) => step.done)) return null;
   const next = steps.findIndex((step) => !step.done);
   return (
@@ -163,6 +181,13 @@ function Running() {
   const aliases = useQueries({ queries: chat.map((model) => adapters(model.id)) });
   const log = useQuery({ ...checkpoint, refetchInterval: 10_000 });
   const work = useQuery({ ...jobs, refetchInterval: 5_000 });
+  const caller = useCaller();
+  const runs = useQuery({
+    ...trainings,
+    enabled: caller?.may("trainers") ?? false,
+    refetchInterval: 5_000,
+  });
+  const training = (runs.data ?? []).filter(isLive);
   const busy = (work.data ?? []).filter((job) => job.state === "running" || job.state === "queued");
   const loaded = (known.data ?? []).filter((model) => model.status === "loaded");
   const size = (nets.data ?? []).reduce((sum, datanet) => sum + datanet.snapshot.size, 0);
@@ -184,7 +209,7 @@ function Running() {
         <Figure label="Datanets" value={nets.data && count(nets.data.length)}>
           {plural(size, "datapoint")}
         </Figure>
-        <Figure label="Jobs" value={work.data && count(busy.length)}>
+        <Figure label="Jobs" value={work.data && count(busy.length + training.length)}>
           {work.data?.[0] ? (
             <>
               last <Ago at={work.data[0].updated_at} />
@@ -198,6 +223,7 @@ function Running() {
         </Figure>
       </dl>
       <ErrorNote error={known.error ?? nets.error ?? work.error ?? log.error} />
+      {training.length > 0 && <Runs runs={training} />}
       {busy.length > 0 && <Jobs jobs={busy} />}
       <Datanets datanets={nets.data} />
     </section>
@@ -219,6 +245,29 @@ function Figure({
       <dd className="figure-value numbers">{value ?? "–"}</dd>
       <dd className="figure-more numbers">{value === undefined ? "" : children}</dd>
     </div>
+  );
+}
+
+function Runs({ runs }: { runs: Run[] }) {
+  return (
+    <ul className="card job-list">
+      {runs.map((run) => {
+        const step = run.progress as unknown as TrainingStep | null | undefined;
+        return (
+          <li key={run.id} className="job-line">
+            <div className="row">
+              <Link to="/train/$id" params={{ id: run.id }} className="table-link">
+                training {nameOf(run)}
+              </Link>
+              <span className="push quiet small numbers">
+                {step ? `step ${count(step.step)} of ${count(step.steps)}` : run.status}
+              </span>
+            </div>
+            <Bar label={`training ${nameOf(run)}`} {...(step ? { value: step.step, max: step.steps } : {})} />
+          </li>
+        );
+      })}
+    </ul>
   );
 }
 

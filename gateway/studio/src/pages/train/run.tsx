@@ -1,251 +1,320 @@
-// One run: live while it lasts, its evaluation when it is done. Whoever comes back sees all that went before.
-import { useMutation, useQuery } from "@tanstack/react-query";
-import { useParams } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
+// One run: live while it goes on, its evaluation once it is done. It needs no browser: this page only looks on.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useParams } from "@tanstack/react-router";
+import { Blocks, ChevronRight, FileText, MessageSquareText, Pause, Play } from "lucide-react";
+import { type ReactNode, useState } from "react";
 import { request } from "../../api/client";
-import { evaluation, queryClient, training } from "../../api/queries";
-import { events } from "../../api/sse";
 import { Button, ButtonLink } from "../../ui/button";
-import { Badge, Bar, ErrorNote, Note, Waiting } from "../../ui/feedback";
+import { Confirm } from "../../ui/dialog";
+import { Bar, ErrorNote, Note, Spinner, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
-import { TableCard } from "../../ui/scroll";
-import { bytes } from "../../ui/text";
-import { Curves, type Point } from "./curves";
-import { Figure, Status } from "./train";
+import { Ago, bytes, count, Hash } from "../../ui/text";
+import { Chart } from "./chart";
+import type { Course } from "./course";
+import { EvaluationOf } from "./evaluation";
+import { useCourse } from "./follow";
+import { moment, Status } from "./list";
+import { duration } from "./measures";
+import { said } from "./options";
+import { DataReport, Figure, short } from "./preview";
+import { evaluation, move, training, validation } from "./queries";
+import { dataOf, isLive, type Job, methodOf, nameOf, optionsOf } from "./shapes";
 import "./train.css";
-
-interface Step extends Point {
-  event: "step";
-  steps: number;
-  tokens_per_second: number;
-  resident: number;
-  eta: number;
-}
-
-interface Event {
-  id: string;
-  created_at: number;
-  level: string;
-  message: string;
-  data: Step | ({ event: "evaluated" } & Point) | { event: string } | null;
-}
-
-/** The run's events from the first one on, as they come; read again when `turn` changes. */
-function useEvents(id: string, turn: string): { all: Event[]; error: unknown } {
-  const [all, setAll] = useState<Event[]>([]);
-  const [error, setError] = useState<unknown>();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a run that goes on is followed anew
-  useEffect(() => {
-    const gone = new AbortController();
-    const follow = async () => {
-      const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}/events?stream=true`;
-      const response = await request(path, { signal: gone.signal });
-      const heard: Event[] = [];
-      for await (const data of events(response)) {
-        if (data === "[DONE]") break;
-        heard.push(JSON.parse(data) as Event);
-        setAll([...heard]);
-      }
-      await queryClient.invalidateQueries({ queryKey: ["trainings"] });
-      await queryClient.invalidateQueries({ queryKey: ["models"] });
-    };
-    follow().catch((reason: unknown) => {
-      if (!gone.signal.aborted) setError(reason);
-    });
-    return () => gone.abort();
-  }, [id, turn]);
-  return { all, error };
-}
 
 export function RunPage() {
   const { id } = useParams({ from: "/train/$id" });
-  const job = useQuery(training(id));
-  const live = job.data?.status === "running" || job.data?.status === "queued";
-  const { all, error } = useEvents(id, live ? "live" : "still");
-  const steps = all.filter((event) => event.data?.event === "step").map((event) => event.data as Step);
-  const heldOut = all
-    .filter((event) => event.data?.event === "evaluated")
-    .map((event) => event.data as unknown as Point);
-  const last = steps.at(-1);
-  const turn = useMutation({
-    mutationFn: (what: "pause" | "resume" | "cancel") =>
-      request(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}/${what}`, { method: "POST" }),
-    onSuccess: () => queryClient.invalidateQueries({ queryKey: ["trainings"] }),
+  const { data, error } = useQuery({
+    ...training(id),
+    refetchInterval: ({ state }) => (state.data && isLive(state.data) ? 2000 : false),
   });
-  const status = job.data?.status ?? "";
-  const model = job.data?.fine_tuned_model;
+  const above = (
+    <nav aria-label="Where you are" className="crumbs">
+      <Link to="/train">Train</Link>
+      <ChevronRight size={14} aria-hidden />
+    </nav>
+  );
+  if (!data) {
+    return (
+      <Page title="Run" above={above}>
+        {error ? <ErrorNote error={error} /> : <Waiting lines={4} />}
+      </Page>
+    );
+  }
+  return <Run key={id} job={data} above={above} />;
+}
+
+function Run({ job, above }: { job: Job; above: ReactNode }) {
+  const course = useCourse(job.id, isLive(job));
+  const done = job.status === "succeeded";
+  const results = useQuery({ ...evaluation(job.id), enabled: done });
+  const data = useQuery({ ...validation(job.id), retry: false });
   return (
     <Page
-      title={model ?? "A training run"}
-      lead={job.data && `On ${job.data.model}, from ${job.data.training_file.replace(/^datanet:/, "")}.`}
-      actions={
-        <div className="row">
-          {model && (
-            <ButtonLink look="primary" to="/chat" search={{ model }}>
-              Chat with it
-            </ButtonLink>
-          )}
-          {live && <Button onClick={() => turn.mutate("pause")}>Pause</Button>}
-          {(status === "paused" || status === "failed") && (
-            <Button look="primary" onClick={() => turn.mutate("resume")}>
-              Go on
-            </Button>
-          )}
-          {(live || status === "paused") && (
-            <Button look="danger" onClick={() => turn.mutate("cancel")}>
-              Cancel
-            </Button>
-          )}
-        </div>
+      title={nameOf(job)}
+      lead={
+        <>
+          {methodOf(job)} on {job.model}, from {dataOf(job)} · started <Ago at={moment(job.created_at)} />
+        </>
       }
+      above={above}
+      actions={done ? <Outcome job={job} report={!!results.data} /> : <Controls job={job} />}
     >
       <div className="stack-l">
-        <ErrorNote error={job.error ?? error ?? turn.error} />
-        {!job.data && !job.error && <Waiting lines={4} />}
-        {job.data?.error && <Note tone="bad">{job.data.error.message}</Note>}
-        {job.data && (
-          <section className="card card-pad stack" aria-label="Progress">
-            <div className="row">
-              <Status status={status} />
-              {last && (
-                <span>
-                  Step {last.step} of {last.steps}
-                </span>
-              )}
+        {job.error && <Note tone="bad">{job.error.message}</Note>}
+        <Progress job={job} course={course} />
+        {results.data && <EvaluationOf evaluation={results.data} />}
+        <ErrorNote error={results.error} />
+        <section className="card" aria-labelledby="curves">
+          <div className="card-head">
+            <h2 id="curves">Loss</h2>
+            <span className="quiet small">
+              How wrong it is about each token it should say. Held-out rows are not learnt: when their curve
+              rises, it learns by heart.
+            </span>
+          </div>
+          <div className="card-pad">
+            <Curves course={course} />
+          </div>
+        </section>
+        {data.data && (
+          <details className="card fold">
+            <summary className="fold-head">
+              <h2>Data</h2>
+              <span className="quiet small numbers">
+                {count(data.data.train_rows)} rows learnt, {count(data.data.held_out_rows)} held out
+                {data.data.bad_rows > 0 && `, ${count(data.data.bad_rows)} left out`}
+              </span>
+            </summary>
+            <div className="card-pad">
+              <DataReport validation={data.data} />
             </div>
-            {live && <Bar {...(last ? { value: last.step, max: last.steps } : {})} label="Steps made" />}
-            {last && (
-              <dl className="train-figures">
-                <Figure name="Loss" value={last.loss.toFixed(3)} />
-                <Figure name="Held-out loss" value={heldOut.at(-1)?.loss.toFixed(3) ?? "–"} />
-                <Figure name="Tokens a second" value={last.tokens_per_second.toFixed(0)} />
-                <Figure name="Memory" value={bytes(last.resident)} />
-                {live && <Figure name="Time left" value={duration(last.eta)} />}
-              </dl>
-            )}
-            <Curves train={steps} heldOut={heldOut} steps={last?.steps ?? 1} />
-          </section>
+          </details>
         )}
-        {status === "succeeded" && <Evaluated id={id} />}
-        {all.length > 0 && (
-          <section className="card card-pad stack-s" aria-label="What happened">
-            <h2>What happened</h2>
-            {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a list that scrolls must be reachable by keyboard */}
-            <ol className="train-log" tabIndex={0} aria-label="Messages, newest first">
-              {all
-                .filter((event) => event.data?.event !== "step")
-                .reverse()
-                .map((event) => (
-                  <li key={event.id}>{event.message}</li>
-                ))}
-            </ol>
-          </section>
-        )}
+        <Settings job={job} />
+        {course && <Log course={course} />}
       </div>
     </Page>
   );
 }
 
-const NAMES: Record<string, string> = {
-  perplexity: "Perplexity",
-  bits_per_byte: "Bits per byte",
-  bleu: "BLEU",
-  rouge1: "ROUGE-1",
-  rouge2: "ROUGE-2",
-  rouge_l: "ROUGE-L",
-  rouge_lsum: "ROUGE-Lsum",
-  exact_match: "Exact match",
-  normalised_match: "Match of words",
-};
-const LESS_IS_BETTER = new Set(["perplexity", "bits_per_byte"]);
+function Curves({ course }: { course: Course | null }) {
+  const steps = course?.steps ?? [];
+  const last = steps.at(-1);
+  return (
+    <Chart
+      label="Loss by step"
+      {...(last ? { most: last.steps } : {})}
+      series={[
+        { name: "training", tone: 1, points: steps.map(({ step, loss }) => [step, loss]) },
+        {
+          name: "held out",
+          tone: 2,
+          marked: true,
+          points: (course?.heldOut ?? []).map(({ step, loss }) => [step, loss]),
+        },
+      ]}
+    />
+  );
+}
 
-function Evaluated({ id }: { id: string }) {
-  const { data, error } = useQuery(evaluation(id));
-  const report = useMutation({
-    mutationFn: async () => {
-      const response = await request(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}/report`);
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await response.blob());
-      link.download = `${id}.html`;
-      link.click();
-      URL.revokeObjectURL(link.href);
+/** What can be done with a run that has not succeeded. */
+function Controls({ job }: { job: Job }) {
+  const client = useQueryClient();
+  const [ending, setEnding] = useState(false);
+  // A run stops after the step that it is in; until then it is still running.
+  const [asked, setAsked] = useState<"pause" | "cancel" | null>(null);
+  const act = useMutation({
+    mutationFn: (to: "pause" | "resume" | "cancel") => move(job.id, to),
+    onSuccess: (next, to) => {
+      setAsked(to === "resume" ? null : to);
+      client.setQueryData(training(job.id).queryKey, next);
+      return client.invalidateQueries({ queryKey: ["trainings"] });
     },
   });
-  if (!data) return error ? <Note>There is no evaluation: {error.message}</Note> : <Waiting />;
+  const resumable = job.status === "paused" || job.status === "failed";
+  const stopping = asked !== null && job.status === "running";
   return (
     <>
-      <section className="stack-s" aria-label="Evaluation">
-        <div className="row">
-          <h2>Is it better?</h2>
-          <Button small onClick={() => report.mutate()}>
-            Download the report
-          </Button>
-        </div>
-        <ErrorNote error={report.error} />
-        <TableCard label="Base beside adapter">
-          <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">On {data.held_out.rows} held-out rows</th>
-                <th scope="col">Base</th>
-                <th scope="col">Adapter</th>
-                <th scope="col">So it is</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.metrics.map((metric) => {
-                const fell = metric.difference.value < 0;
-                const better = fell === LESS_IS_BETTER.has(metric.kind);
-                return (
-                  <tr key={metric.kind}>
-                    <th scope="row">{NAMES[metric.kind] ?? metric.kind}</th>
-                    <td className="number">{metric.base.value.toPrecision(4)}</td>
-                    <td className="number">
-                      {metric.adapter.value.toPrecision(4)}{" "}
-                      <span className="field-hint">
-                        {metric.adapter.low.toPrecision(3)} to {metric.adapter.high.toPrecision(3)}
-                      </span>
-                    </td>
-                    <td>
-                      {metric.difference.significant ? (
-                        <Badge tone={better ? "good" : "bad"}>{better ? "better" : "worse"}</Badge>
-                      ) : (
-                        <Badge>perhaps chance</Badge>
-                      )}
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </TableCard>
-      </section>
-      {data.samples.length > 0 && (
-        <section className="stack-s" aria-label="Answers side by side">
-          <h2>Answers side by side</h2>
-          {data.samples.slice(0, 4).map((sample) => (
-            <div key={sample.prompt} className="card card-pad train-answers">
-              <div>
-                <h4>Should be</h4>
-                <p>{sample.reference}</p>
-              </div>
-              <div>
-                <h4>Base</h4>
-                <p>{sample.base}</p>
-              </div>
-              <div>
-                <h4>With the adapter</h4>
-                <p>{sample.adapter}</p>
-              </div>
-            </div>
-          ))}
-        </section>
+      {stopping && (
+        <span className="row quiet small" role="status">
+          <Spinner /> {asked === "pause" ? "Pausing after this step" : "Ending"}
+        </span>
       )}
+      {isLive(job) && (
+        <Button disabled={act.isPending || stopping} onClick={() => act.mutate("pause")}>
+          <Pause size={16} aria-hidden />
+          Pause
+        </Button>
+      )}
+      {resumable && (
+        <Button look="primary" disabled={act.isPending} onClick={() => act.mutate("resume")}>
+          <Play size={16} aria-hidden />
+          {job.status === "failed" ? "Try again" : "Resume"}
+        </Button>
+      )}
+      {(isLive(job) || job.status === "paused") && (
+        <Button look="danger" disabled={act.isPending || asked === "cancel"} onClick={() => setEnding(true)}>
+          Cancel the run
+        </Button>
+      )}
+      <ErrorNote error={act.error} />
+      <Confirm
+        open={ending}
+        onClose={() => setEnding(false)}
+        title={`Cancel ${nameOf(job)}?`}
+        action="Cancel the run"
+        onConfirm={() => act.mutateAsync("cancel")}
+      >
+        What it has learnt so far becomes no adapter. To go on later, pause it instead.
+      </Confirm>
     </>
   );
 }
 
-function duration(seconds: number): string {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+/** Where to go with a run that has succeeded. */
+function Outcome({ job, report }: { job: Job; report: boolean }) {
+  const model = job.fine_tuned_model;
+  const [base, name] = model?.split(":") ?? [];
+  const open = useMutation({
+    mutationFn: async () => {
+      const page = await (await request(`/v1/fine_tuning/jobs/${encodeURIComponent(job.id)}/report`)).blob();
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(page);
+      link.download = `${nameOf(job)}-report.html`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    },
+  });
+  return (
+    <>
+      {model && (
+        <ButtonLink to="/chat" search={{ model }} look="primary">
+          <MessageSquareText size={16} aria-hidden />
+          Chat with it
+        </ButtonLink>
+      )}
+      {report && (
+        <Button disabled={open.isPending} onClick={() => open.mutate()}>
+          <FileText size={16} aria-hidden />
+          Download the report
+        </Button>
+      )}
+      {base && name && (
+        <ButtonLink to="/adapters/$base/$name" params={{ base, name }}>
+          <Blocks size={16} aria-hidden />
+          Adapter
+        </ButtonLink>
+      )}
+      <ErrorNote error={open.error} />
+    </>
+  );
+}
+
+function Progress({ job, course }: { job: Job; course: Course | null }) {
+  const last = course?.steps.at(-1);
+  const held = course?.heldOut.at(-1);
+  const live = isLive(job);
+  const message = course?.events.filter(({ type }) => type === "message").at(-1)?.message;
+  const peak = Math.max(0, ...(course?.steps ?? []).map(({ resident }) => resident));
+  const waiting = job.status === "queued" ? "Waiting for its turn" : "Getting ready";
+  return (
+    <section className="card" aria-label="Progress">
+      <div className="run-head">
+        <div className="row row-wrap">
+          <Status job={job} />
+          <span className="quiet small">{live ? (message ?? waiting) : ended(job)}</span>
+          {last && (
+            <span className="push quiet small numbers">
+              step {count(last.step)} of {count(last.steps)}
+            </span>
+          )}
+        </div>
+        {live && <Bar label="Steps" {...(last ? { value: last.step, max: last.steps } : {})} />}
+      </div>
+      <dl className="figures run-figures">
+        <Figure label="Loss" value={last ? last.loss.toFixed(3) : "–"}>
+          {last && `epoch ${last.epoch.toFixed(last.epoch < 1 ? 2 : 1)}`}
+        </Figure>
+        <Figure label="Held-out loss" value={held ? held.loss.toFixed(3) : "–"}>
+          {held && `after step ${count(held.step)}`}
+        </Figure>
+        <Figure label="Speed" value={last ? Math.round(last.tokens_per_second).toString() : "–"}>
+          tokens a second
+        </Figure>
+        <Figure label="Memory" value={last ? bytes(last.resident) : "–"}>
+          {last && `${bytes(peak)} at most`}
+        </Figure>
+        {live && job.status === "running" ? (
+          <Figure label="Time left" value={last ? duration(last.eta) : "–"}>
+            {last && `${duration(last.seconds)} so far`}
+          </Figure>
+        ) : (
+          <Figure label="Time" value={last ? duration(last.seconds) : "–"}>
+            {job.trained_tokens ? `${short(job.trained_tokens)} tokens` : ""}
+          </Figure>
+        )}
+      </dl>
+      {job.adapter_generation && (
+        <p className="run-foot quiet small">
+          Published as <span className="mono">{job.fine_tuned_model}</span>, generation{" "}
+          <Hash value={job.adapter_generation} label="generation" />
+        </p>
+      )}
+    </section>
+  );
+}
+
+function ended(job: Job): ReactNode {
+  if (job.status === "paused") return "It goes on from its last checkpoint when you resume it.";
+  if (!job.finished_at) return null;
+  return (
+    <>
+      ended <Ago at={moment(job.finished_at)} />
+    </>
+  );
+}
+
+function Settings({ job }: { job: Job }) {
+  const options = Object.entries(optionsOf(job));
+  return (
+    <details className="card fold">
+      <summary className="fold-head">
+        <h2>Settings</h2>
+        <span className="quiet small">
+          {job.metadata?.preset ? `${job.metadata.preset} preset, ` : ""}seed {job.seed}
+        </span>
+      </summary>
+      <dl className="facts card-pad option-facts">
+        {options.map(([name, value]) => (
+          <div key={name} className="option-fact">
+            <dt className="mono">{name}</dt>
+            <dd className="numbers">{said(value)}</dd>
+          </div>
+        ))}
+      </dl>
+    </details>
+  );
+}
+
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
+
+function Log({ course }: { course: Course }) {
+  const lines = course.events.filter(({ type }) => type !== "metrics");
+  return (
+    <section className="card" aria-labelledby="log">
+      <div className="card-head">
+        <h2 id="log">What happened</h2>
+      </div>
+      <ol className="run-log">
+        {lines.map(({ id, created_at, level, message }) => (
+          <li key={id} className="run-line" data-level={level}>
+            <time className="quiet" dateTime={moment(created_at)}>
+              {clock.format(created_at * 1000)}
+            </time>
+            <span>{message}</span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
 }
