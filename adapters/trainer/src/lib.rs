@@ -61,5 +61,5 @@ pub use optimizer::Optimizer;
 pub use options::{Method, Preset, TargetModules, TrainOptions, TrainedBias};
 pub use run::{Control, Data, End, Event, Run, StepReport};
 pub use schedule::Schedule;
-pub use score::{Score, bits_per_byte, logits, perplexity, score};
+pub use score::{Score, logits, score};
 pub use session::Session;

@@ -124,6 +124,13 @@ pub fn operations(config: &Config, options: &TrainOptions, trained: usize) -> f6
     2.0 * (2 * linear + again + 2 * head + low_rank * trained) as f64
 }
 
+/// Floating-point operations for one token in evaluation: forward only.
+#[must_use]
+pub fn scoring_operations(config: &Config, trained: usize) -> f64 {
+    let [linear, _] = parameters(config);
+    2.0 * (linear + config.vocab_size * config.hidden_size + trained) as f64
+}
+
 /// Operations a second that products of this size reach here, measured for a quarter of a second.
 #[must_use]
 pub fn measured_speed() -> f64 {

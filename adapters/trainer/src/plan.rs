@@ -23,6 +23,19 @@ pub(crate) fn steps(lengths: &[usize], options: &TrainOptions) -> usize {
     options.max_steps.unwrap_or_else(|| (0..options.epochs).map(|at| epoch(lengths, options, at).len()).sum())
 }
 
+/// Tokens of all steps of a run.
+pub(crate) fn tokens(lengths: &[usize], options: &TrainOptions) -> usize {
+    let epochs = (0..).flat_map(|at| epoch(lengths, options, at));
+    epochs.take(steps(lengths, options)).flatten().flatten().map(|example| lengths[example]).sum()
+}
+
+/// Evaluations on the way, the one after the last step included.
+pub(crate) fn evaluations(lengths: &[usize], options: &TrainOptions) -> usize {
+    let steps = steps(lengths, options);
+    let every = options.eval_every.unwrap_or_else(|| epoch(lengths, options, 0).len());
+    steps.div_ceil(every.max(1))
+}
+
 /// The stream of the order.
 const ORDER: u64 = 0x0003;
 
@@ -67,6 +80,16 @@ mod tests {
             }
             assert!(first != second && first == epoch(&lengths, &options, 0));
             assert_eq!(super::steps(&lengths, &options), first.len() + second.len());
+            let all: usize = lengths.iter().sum();
+            assert_eq!(super::tokens(&lengths, &options), 2 * all);
+            assert_eq!(super::evaluations(&lengths, &options), 2);
+            let shorter = TrainOptions { max_steps: Some(first.len() + 1), ..options };
+            let more: usize = second[0].concat().iter().map(|example| lengths[*example]).sum();
+            assert_eq!(super::tokens(&lengths, &shorter), all + more);
+            assert_eq!(
+                super::evaluations(&lengths, &TrainOptions { eval_every: Some(3), ..shorter }),
+                (first.len() + 1).div_ceil(3)
+            );
             if packing {
                 let tokens = |batch: &Vec<usize>| batch.iter().map(|i| lengths[*i]).sum::<usize>();
                 assert!(first.concat().iter().all(|batch| tokens(batch) <= 4 * 64));

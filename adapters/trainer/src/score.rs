@@ -56,17 +56,3 @@ pub fn logits(model: &Model, adapter: Option<&Adapter>, tokens: &[u32]) -> Vec<f
     model.head().forward(View::new(&normed, rows, width), &mut ViewMut::new(&mut x, rows, vocabulary), &mut buffers);
     x
 }
-
-/// exp(Σ nll / Σ tokens): the number of tokens among which the model hesitates. None without tokens.
-#[must_use]
-pub fn perplexity(scores: &[Score]) -> Option<f64> {
-    let tokens: usize = scores.iter().map(|score| score.tokens).sum();
-    (tokens > 0).then(|| (scores.iter().map(|score| score.nll).sum::<f64>() / tokens as f64).exp())
-}
-
-/// Σ nll / ln 2 / bytes, with the bytes of the text that was scored: comparable between tokenizers. None without bytes.
-#[must_use]
-pub fn bits_per_byte(scores: &[Score], bytes: usize) -> Option<f64> {
-    let nll: f64 = scores.iter().map(|score| score.nll).sum();
-    (bytes > 0).then(|| nll / std::f64::consts::LN_2 / bytes as f64)
-}

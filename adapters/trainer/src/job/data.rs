@@ -9,14 +9,18 @@ use std::{
 };
 
 use cairn_adapters::{ChatMessage, Role as ChatRole};
-use cairn_lane::Dialogue;
+use cairn_lane::{Config, Dialogue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{JobError, Source, Spec, files::failed};
-use crate::data::{
-    self, Chat, DatanetRow, Dataset, Limits, Message, Prepared, Role, Row, RowTemplate, Split, SplitOptions, TooLong,
-    ValidationOptions,
+use crate::{
+    TrainOptions,
+    data::{
+        self, Chat, DatanetRow, Dataset, Limits, Message, Prepared, Role, Row, RowTemplate, Split, SplitOptions,
+        TooLong, ValidationOptions,
+    },
+    memory, plan,
 };
 
 /// A datapoint as it is given to a job.
@@ -53,6 +57,31 @@ pub struct Ready {
     pub prepared: Prepared,
     /// Which rows they are.
     pub rows: Vec<UsedRow>,
+}
+
+impl Ready {
+    /// Seconds that a run on this data will take at `speed` operations a second: its steps or `max_time`, the evaluations on
+    /// the way, and the likelihoods of base and adapter at the end. The answers that are written for comparison come on top:
+    /// how long they are is the model's choice.
+    #[must_use]
+    pub fn seconds(&self, config: &Config, options: &TrainOptions, trained: usize, speed: f64) -> f64 {
+        let lengths: Vec<usize> = self
+            .prepared
+            .train
+            .iter()
+            .filter(|example| example.learnt() > 0)
+            .map(|example| example.tokens.len())
+            .collect();
+        if lengths.is_empty() {
+            return 0.0;
+        }
+        let held_out: usize = self.prepared.held_out.iter().map(|held| held.example.tokens.len()).sum();
+        let scoring = memory::seconds(held_out, memory::scoring_operations(config, trained), speed);
+        let steps =
+            memory::seconds(plan::tokens(&lengths, options), memory::operations(config, options, trained), speed);
+        let training = steps + plan::evaluations(&lengths, options) as f64 * scoring;
+        training.min(options.max_time.map_or(f64::INFINITY, |most| most as f64)) + 2.0 * scoring
+    }
 }
 
 /// Reads, splits and checks the data of a job.

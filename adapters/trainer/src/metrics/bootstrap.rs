@@ -37,9 +37,13 @@ pub struct Difference {
     /// The difference and its interval.
     #[serde(flatten)]
     pub estimate: Estimate,
-    /// Whether the interval leaves 0 out: the difference is more than chance.
+    /// Whether the interval leaves 0 out: the difference is more than chance. Never so with fewer than six examples.
     pub significant: bool,
 }
+
+/// Examples that a judgement needs. With n examples all on one side of 0 no draw can cross it, so the interval leaves 0 out
+/// whatever the truth is; by the sign test that happens by chance in 2^(1 - n) of cases, under 5 % from six on.
+const FEWEST: usize = 6;
 
 impl Bootstrap {
     /// The statistic of `n` examples with its interval; the statistic gets the places of the examples to compute it of.
@@ -74,7 +78,8 @@ impl Bootstrap {
         adapter: impl Fn(&[usize]) -> Option<f64>,
     ) -> Option<Difference> {
         let estimate = self.estimate(n, |drawn| Some(adapter(drawn)? - base(drawn)?))?;
-        Some(Difference { estimate, significant: estimate.low > 0.0 || estimate.high < 0.0 })
+        let significant = n >= FEWEST && (estimate.low > 0.0 || estimate.high < 0.0);
+        Some(Difference { estimate, significant })
     }
 }
 
@@ -119,6 +124,8 @@ mod tests {
         let bootstrap = Bootstrap::default();
         assert!(bootstrap.difference(50, mean(&base), mean(&adapter)).unwrap().significant);
         assert!(!bootstrap.difference(50, mean(&base), mean(&base)).unwrap().significant);
+        let few = |n| bootstrap.difference(n, mean(&base), mean(&adapter)).unwrap().significant;
+        assert!(!few(1) && !few(FEWEST - 1) && few(FEWEST), "a few examples prove nothing");
         let [a, b] = [&base, &adapter].map(|values| bootstrap.estimate(50, mean(values)).unwrap());
         assert!(a.high > b.low, "the intervals themselves overlap");
     }
