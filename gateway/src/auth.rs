@@ -161,6 +161,10 @@ scopes! {
     Trainers = Admin | Trainer;
     /// Read the log and the metrics.
     Auditors = Admin | Auditor;
+    /// Read what is on record of training runs.
+    TrainersAndAuditors = Admin | Trainer | Auditor;
+    /// Read which adapters were trained on a datanet.
+    StewardsAndAuditors = Admin | Steward | Auditor;
     /// Models and keys.
     Administrators = Admin;
 }

@@ -4,6 +4,8 @@
 //! the process goes on while the gateway restarts, and a killed process is started again from its last checkpoint. What is
 //! only here is the queue, who may do what, and the way from a finished run to an adapter in the store.
 
+pub(crate) mod provenance;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -17,6 +19,7 @@ use std::{
 use anyhow::Context;
 use cairn_adapters::store::{Caller as StoreCaller, Source as AdapterSource, Upload};
 use cairn_openapi::fine_tuning::{FineTuningRequest, Hyperparameters};
+use cairn_proof::training::TrainingSource;
 use cairn_trainer::{
     End, TrainOptions,
     data::RowTemplate,
@@ -118,9 +121,7 @@ pub(crate) async fn preview(
         let rows = options.batch_size * options.max_length.min(report.tokens.max.max(2));
         let file = job::weight_bytes(&spec.serving);
         let memory = cairn_trainer::memory::Memory::predict(&config, options, trained, rows, file);
-        let tokens = report.train_tokens * options.epochs;
-        let operations = cairn_trainer::memory::operations(&config, options, trained);
-        let seconds = cairn_trainer::memory::seconds(tokens, operations, cairn_trainer::memory::measured_speed());
+        let seconds = ready.seconds(&config, options, trained, cairn_trainer::memory::measured_speed());
         Ok(json!({
             "validation": report,
             "trained_parameters": trained,
@@ -157,7 +158,7 @@ async fn spec(
     let source = match (request.training_file.strip_prefix("datanet:"), &request.template) {
         (Some(name), Some(template)) => {
             let path = dir.join("source.jsonl");
-            export(state, caller, name, &path).await?;
+            provenance::note_source(dir, &export(state, caller, name, &path).await?)?;
             let template = RowTemplate::new(template.system.as_deref(), &template.user, &template.assistant)
                 .map_err(|error| ApiError::invalid("template", error.to_string()))?;
             Source::Rows { path, template }
@@ -174,6 +175,7 @@ async fn spec(
         (None, None) => {
             let path = dir.join("source.jsonl");
             take(state, caller, "training_file", &request.training_file, &path).await?;
+            provenance::note_source(dir, &provenance::of_file(&path)?)?;
             Source::File { path }
         }
     };
@@ -249,8 +251,8 @@ async fn take(state: &AppState, caller: &Caller, param: &str, id: &str, to: &Pat
     Ok(())
 }
 
-/// Writes the rows of a datanet that the caller may train on.
-async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -> Result<(), ApiError> {
+/// Writes the rows of a datanet that the caller may train on; says which snapshot they are of, and by what right.
+async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -> Result<TrainingSource, ApiError> {
     let datanet = state.store.datanet(name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(name))?;
     let may = match caller.bounds() {
         None => true,
@@ -264,11 +266,13 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
         );
         return Err(ApiError::new(Code::InsufficientScope, message));
     }
+    let consent = if caller.bounds().is_none() { "operator" } else { "grant" };
     let parsed = datanet.name.parse().map_err(|_| ApiError::no_datanet(name))?;
     let (index, to) = (state.index.clone(), to.to_owned());
     let written = state.runtime.spawn(async move {
         let mut file = std::io::BufWriter::new(File::create(&to)?);
-        let size = index.snapshot(&parsed)?.size;
+        let snapshot = index.snapshot(&parsed)?;
+        let (size, root) = (snapshot.size, snapshot.root);
         let mut at = 0;
         while at < size {
             let page = index.page(&parsed, at, EXPORTED_AT_ONCE).await?;
@@ -289,9 +293,11 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
                 file.write_all(b"\n")?;
             }
         }
-        file.flush().context("the rows cannot be written")
+        file.flush().context("the rows cannot be written")?;
+        let datanet = Some(parsed.to_string());
+        Ok(TrainingSource { datanet, size: Some(size), root: Some(root), file: None, consent: consent.into() })
     });
-    written.await.map_err(ApiError::internal)?.map_err(ApiError::internal)
+    written.await.map_err(ApiError::internal)?.map_err(|error: anyhow::Error| ApiError::internal(error))
 }
 
 fn unusable(error: &job::JobError) -> ApiError {
@@ -464,12 +470,19 @@ async fn finish(
     let base = state.adapters.base(&job.base).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     let source = AdapterSource::Directory(dir.join("adapter"));
     let done = state.adapters.store.upload(Upload { source, base, owner: job.owner.clone() }, &by).await?;
+    // In the log before anyone can use it: no adapter answers whose training is not on record.
+    let provenance = provenance::record(state, job, dir, &done.generation.0).await?;
     let alias = job.alias.parse()?;
     state.adapters.store.publish(&job.base, &alias, &done.generation.0, &by).await?;
     state.adapters.log_changes().await?;
     state.store.training_generation(&job.id, &done.generation.0).await?;
     let message = format!("The adapter answers as {}:{}", job.base, job.alias);
-    note(dir, Level::Info, &message, json!({"event": "published", "generation": done.generation.0}));
+    note(
+        dir,
+        Level::Info,
+        &message,
+        json!({"event": "published", "generation": done.generation.0, "log_index": provenance.log_index}),
+    );
     Ok(TrainingStatus::Succeeded)
 }
 

@@ -193,3 +193,44 @@ pub struct GrantList {
     /// The grants.
     pub data: Vec<Grant>,
 }
+
+/// Which datapoints are meant; without any, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TrainedOnQuery {
+    /// One datapoint, by its id.
+    pub datapoint: Option<String>,
+    /// Those of one contributor.
+    pub contributor: Option<String>,
+}
+
+/// Adapters that were trained on datapoints of a datanet, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrainedOnList {
+    /// `list`.
+    pub object: String,
+    /// One a training run.
+    pub data: Vec<TrainedOnEntry>,
+}
+
+/// A training run and how many of the datapoints asked for it used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrainedOnEntry {
+    /// The fine-tuning job.
+    pub job: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The base.
+    pub base: String,
+    /// The alias it was published under.
+    pub alias: String,
+    /// The adapter, once it is in the store: SHA-256 of its configuration and weights.
+    pub generation: Option<String>,
+    /// Datapoints that were learnt.
+    pub learnt: u64,
+    /// Datapoints that were held out for evaluation.
+    pub held_out: u64,
+    /// When it ended (RFC 3339, UTC).
+    pub finished_at: Option<String>,
+}

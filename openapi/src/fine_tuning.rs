@@ -289,3 +289,12 @@ pub struct PageQuery {
     #[serde(default)]
     pub stream: bool,
 }
+
+/// Which row is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RowQuery {
+    /// `datanet/id`, or `line N` of a file.
+    pub row: String,
+}

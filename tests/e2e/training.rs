@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, process::Command, time::Duration};
 
-use cairn_tests::{Client, Gateway, MODEL, copy, unique};
+use cairn_tests::{Client, Gateway, MODEL, copy, unique, verify_both};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
@@ -98,6 +98,19 @@ async fn a_file_becomes_an_adapter_that_answers() {
     let answer = client.chat(json!({"model": model, "ask": "What is number 3?", "max_tokens": 8})).await;
     assert_eq!(answer["attribution"]["adapter_generation"], done["adapter_generation"]);
 
+    // The run is on record, and any of its rows is proved offline.
+    let provenance = client.get(&format!("/v1/fine_tuning/jobs/{id}/provenance")).await.ok();
+    let entry = &provenance["entry"];
+    assert_eq!((&entry["generation"], &entry["job"]), (&done["adapter_generation"], &json!(id)), "{provenance:#}");
+    assert_eq!((&entry["rows"]["learnt"], &entry["rows"]["held_out"]), (&json!(21), &json!(3)), "{provenance:#}");
+    assert_eq!(
+        (&entry["sources"][0]["consent"], entry["base_weights"].as_str().map(str::len)),
+        (&json!("own"), Some(64))
+    );
+    proved(&gateway, &client, &id, "line 5", "Row line 5 is number").await;
+    let unknown = format!("/v1/fine_tuning/jobs/{id}/provenance/proof?row=line%2099");
+    client.get(&unknown).await.error(404, "not_found");
+
     let evaluation = client.get(&format!("/v1/fine_tuning/jobs/{id}/evaluation")).await.ok();
     let metric =
         |kind: &str| evaluation["metrics"].as_array().and_then(|all| all.iter().find(|it| it["kind"] == kind)).cloned();
@@ -116,6 +129,17 @@ async fn a_file_becomes_an_adapter_that_answers() {
     let (app, _) = gateway.caller(&["app"]).await;
     app.get("/v1/fine_tuning/jobs").await.error(403, "insufficient_scope");
     client.delete(&format!("/v1/files/{file}")).await.ok();
+}
+
+/// Fetches the proof of a row's use and checks it with the stand-alone verifier; then with one byte changed.
+async fn proved(gateway: &Gateway, client: &Client, id: &str, row: &str, said: &str) {
+    let request = client.request(Method::GET, &format!("/v1/fine_tuning/jobs/{id}/provenance/proof"));
+    let bundle = client.send(request.query(&[("row", row)])).await;
+    let good = verify_both(gateway, bundle.text().as_bytes(), &gateway.public_key());
+    assert!(good.code == 0 && good.text.contains(said), "{}", good.text);
+    let changed = bundle.text().replacen("\"learnt\":", "\"learnt\":1", 1);
+    let bad = verify_both(gateway, changed.as_bytes(), &gateway.public_key());
+    assert!(bad.code == 1 && bad.text.starts_with("NOT PROVED"), "{}", bad.text);
 }
 
 #[tokio::test]
@@ -146,8 +170,7 @@ async fn a_datanet_is_trained_on_only_where_that_was_granted() {
     let admin = gateway.admin();
     let (client, subject) = gateway.caller(&["trainer"]).await;
     let template = json!({"user": "Define: {title}", "assistant": "{text}"});
-    let request = json!({"model": MODEL, "training_file": "datanet:jargon", "template": template,
-        "suffix": unique("jargon"), "method": quick(json!({"max_steps": 200, "checkpoint_every": 1})), "evaluation_samples": 2});
+    let request = request_of(&template, 200);
     client.post("/v1/fine_tuning/jobs", request.clone()).await.error(404, "datanet_not_found");
     let grant = format!("/v1/datanets/jargon/grants/{subject}");
     admin.put(&grant).await.ok();
@@ -178,6 +201,35 @@ async fn a_datanet_is_trained_on_only_where_that_was_granted() {
     assert_eq!(failed["status"], "failed", "{failed:#}");
     assert!(failed["error"]["message"].as_str().is_some_and(|it| it.contains("no longer granted")), "{failed:#}");
     client.post(&format!("/v1/fine_tuning/jobs/{id}/cancel"), json!({})).await.error(400, "invalid_request");
+
+    // With the grant, and to the end: each datapoint's use is proved, and the datanet's owner sees the adapter.
+    admin.put(&format!("{grant}?training=true")).await.ok();
+    let mut short = request_of(&template, 1);
+    short["held_out"] = json!(0);
+    let made = client.post("/v1/fine_tuning/jobs", short).await.ok();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    let done = ended(&client, &id).await;
+    assert_eq!(done["status"], "succeeded", "{done:#}");
+    let provenance = client.get(&format!("/v1/fine_tuning/jobs/{id}/provenance")).await.ok();
+    let source = &provenance["entry"]["sources"][0];
+    assert_eq!((&source["datanet"], &source["consent"]), (&json!("jargon"), &json!("grant")), "{provenance:#}");
+    let page = admin.get("/v1/datanets/jargon/datapoints?limit=1").await.ok();
+    let datapoint = page["data"][0]["id"].as_str().expect("an id").to_owned();
+    proved(&gateway, &client, &id, &format!("jargon/{datapoint}"), "by the datanet's grant of training").await;
+    let path = "/v1/datanets/jargon/trainings";
+    let query = [("datapoint", datapoint.as_str())];
+    let trainings = admin.send(admin.request(Method::GET, path).query(&query)).await.ok();
+    let [training] = trainings["data"].as_array().expect("runs").as_slice() else { panic!("{trainings:#}") };
+    assert_eq!((&training["generation"], &training["learnt"]), (&done["adapter_generation"], &json!(1)));
+    let none = admin.get(&format!("{path}?contributor=nobody")).await.ok();
+    assert_eq!(none["data"], json!([]));
+    client.get(path).await.error(403, "insufficient_scope");
+}
+
+/// A run on the Jargon File.
+fn request_of(template: &Value, steps: usize) -> Value {
+    json!({"model": MODEL, "training_file": "datanet:jargon", "template": template, "suffix": unique("jargon"),
+        "method": quick(json!({"max_steps": steps, "checkpoint_every": 1})), "evaluation_samples": 2})
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use cairn_openapi::datanets::{Datanet, DatanetList, Grant, NewDatanet, Visibility};
+use cairn_openapi::datanets::{
+    Datanet, DatanetList, Grant, NewDatanet, TrainedOnEntry, TrainedOnList, TrainedOnQuery, Visibility,
+};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
@@ -41,6 +43,20 @@ enum Command {
         name: String,
         /// The subject of a key or of a JWT
         subject: String,
+        /// Let it train on the datanet as well
+        #[arg(long)]
+        training: bool,
+    },
+    /// List the adapters that were trained on a datanet
+    Trainings {
+        /// The datanet
+        name: String,
+        /// Only those that used this datapoint
+        #[arg(long, value_name = "ID")]
+        datapoint: Option<String>,
+        /// Only those that used this contributor's datapoints
+        #[arg(long)]
+        contributor: Option<String>,
     },
     /// Take a grant back
     Revoke {
@@ -60,13 +76,41 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
             let new = NewDatanet { name, title, description, licence, visibility };
             vec![client.json::<Datanet>(Method::POST, "/v1/datanets", &new).await?]
         }
-        Command::Grant { name, subject } => {
-            let grant: Grant = client.json(Method::PUT, &format!("/v1/datanets/{name}/grants/{subject}"), &()).await?;
+        Command::Grant { name, subject, training } => {
+            let path = format!("/v1/datanets/{name}/grants/{subject}?training={training}");
+            let grant: Grant = client.json(Method::PUT, &path, &()).await?;
             if global.json {
                 println!("{}", serde_json::to_string_pretty(&grant)?);
             } else {
-                println!("{} may retrieve from {} since {}", grant.subject, grant.datanet, grant.granted_at);
+                let what = if training { "retrieve from and train on" } else { "retrieve from" };
+                println!("{} may {what} {} since {}", grant.subject, grant.datanet, grant.granted_at);
             }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Trainings { name, datapoint, contributor } => {
+            let query = TrainedOnQuery { datapoint, contributor };
+            let request = client.request(Method::GET, &format!("/v1/datanets/{name}/trainings")).query(&query);
+            let found: TrainedOnList = client.send(request).await?.json().await?;
+            if global.json {
+                println!("{}", serde_json::to_string_pretty(&found.data)?);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let row = |it: &TrainedOnEntry| {
+                let generation = it.generation.clone().unwrap_or_default();
+                let adapter = format!("{}:{}", it.base, it.alias);
+                vec![
+                    it.job.clone(),
+                    adapter,
+                    generation,
+                    it.learnt.to_string(),
+                    it.held_out.to_string(),
+                    it.owner.clone(),
+                ]
+            };
+            table(
+                &["JOB", "ADAPTER", "GENERATION", "LEARNT", "HELD OUT", "OWNER"],
+                &found.data.iter().map(row).collect::<Vec<_>>(),
+            );
             return Ok(ExitCode::SUCCESS);
         }
         Command::Revoke { name, subject } => {

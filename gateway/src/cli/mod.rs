@@ -14,6 +14,7 @@ mod ask;
 mod audit;
 mod client;
 mod datanets;
+mod eval;
 mod ingest;
 mod init;
 mod keys;
@@ -67,7 +68,7 @@ enum Command {
     Search(search::Search),
     /// Ask a question; the answer streams, then its citations
     Ask(ask::Ask),
-    /// Fetch the proof of an answer
+    /// Fetch the proof of an answer, or of a row's use in a training run
     Proof(proof::Proof),
     /// Check a proof offline
     Verify(verify::Verify),
@@ -85,6 +86,8 @@ enum Command {
     Adapters(adapters::Adapters),
     /// Train a LoRA or QLoRA adapter and evaluate it
     Train(train::Train),
+    /// Compare an adapter with its base on rows of a file
+    Eval(eval::Eval),
     /// Show configuration
     Config(ConfigCommand),
     /// Print the OpenAPI description
@@ -117,6 +120,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ask(command) => ask::run(&global, command).await,
         Command::Proof(command) => proof::run(&global, command).await,
         Command::Verify(command) => verify::run(&global, &command),
+        Command::Eval(command) => eval::run(&global, command).await,
         Command::Audit(command) => audit::run(&global, command).await,
         Command::Monitor(command) => audit::monitor(&global, command).await,
         Command::Keys(command) => keys::run(&global, command).await,

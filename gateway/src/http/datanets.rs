@@ -6,17 +6,21 @@ use actix_web::{
 };
 use cairn_index::DatanetName;
 use cairn_openapi::{
-    datanets::{Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, GrantQuery, NewDatanet, PageQuery},
+    datanets::{
+        Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, GrantQuery, NewDatanet, PageQuery,
+        TrainedOnEntry, TrainedOnList, TrainedOnQuery,
+    },
     error::ErrorEnvelope,
+    keys::Role,
 };
 
 use super::keys::valid_subject;
 use crate::{
-    auth::{Allowed, Anyone, Applications, Caller, Stewards},
+    auth::{Allowed, Anyone, Applications, Caller, Stewards, StewardsAndAuditors},
     convert,
     error::{ApiError, Code},
     state::AppState,
-    store::datanets::Description,
+    store::{datanets::Description, training::TrainedOn},
 };
 
 /// Creates a datanet, owned by the caller.
@@ -124,6 +128,35 @@ pub(crate) async fn datapoint(
     let id_parsed = id.parse().map_err(|_| missing())?;
     let found = state.index.datapoint(&parsed(&datanet.name)?, &id_parsed).await.map_err(convert::index_error)?;
     Ok(Json(convert::datapoint(found.ok_or_else(missing)?)))
+}
+
+/// Every adapter that was trained on a datanet's datapoints, or on those of one datapoint or contributor: what a withdrawal
+/// concerns. For its owner and for auditors.
+#[utoipa::path(operation_id = "list_datanet_trainings", tag = "datanets", params(("name" = String, Path,), TrainedOnQuery), responses((status = 200, body = TrainedOnList), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}/trainings")]
+pub(crate) async fn trainings(
+    caller: Allowed<StewardsAndAuditors>,
+    state: Data<AppState>,
+    name: Path<String>,
+    query: Query<TrainedOnQuery>,
+) -> Result<Json<TrainedOnList>, ApiError> {
+    let datanet = match caller.has(&[Role::Auditor]) {
+        true => state.store.datanet(&name, None).await?.ok_or_else(|| ApiError::no_datanet(&name))?,
+        false => governed(&state, &caller, &name).await?,
+    };
+    let TrainedOnQuery { datapoint: id, contributor } = query.into_inner();
+    let found = state.store.trained_on(&datanet.name, id.as_deref(), contributor.as_deref()).await?;
+    let described = |used: TrainedOn| TrainedOnEntry {
+        job: used.job.id,
+        owner: used.job.owner,
+        base: used.job.base,
+        alias: used.job.alias,
+        generation: used.job.generation,
+        learnt: used.learnt,
+        held_out: used.held_out,
+        finished_at: used.job.finished_at,
+    };
+    Ok(Json(TrainedOnList { object: "list".into(), data: found.into_iter().map(described).collect() }))
 }
 
 /// Who may retrieve from a datanet.

@@ -10,15 +10,16 @@ use cairn_openapi::{
     error::ErrorEnvelope,
     fine_tuning::{
         FineTuningCheckpoint, FineTuningCheckpoints, FineTuningError, FineTuningEvent, FineTuningEvents, FineTuningJob,
-        FineTuningList, FineTuningRequest, PageQuery,
+        FineTuningList, FineTuningRequest, PageQuery, RowQuery,
     },
+    keys::Role,
 };
 use cairn_trainer::job::{self, Entry, Level, Spec};
 use serde_json::{Value, json};
 
 use super::sse;
 use crate::{
-    auth::{Allowed, Caller, Trainers},
+    auth::{Allowed, Caller, Trainers, TrainersAndAuditors},
     error::{ApiError, Code},
     state::AppState,
     store::training::{StoredTraining, TrainingStatus},
@@ -216,6 +217,42 @@ pub(crate) async fn report(
     result(&state, &caller, &id, "report.html", "text/html; charset=utf-8").await
 }
 
+/// What the log says of a job's run: base, hyper-parameters, where its rows come from and by what right, the root over
+/// them, the adapter that came of it; and the entry's place in the log.
+#[utoipa::path(operation_id = "fine_tuning_provenance", tag = "fine-tuning", responses((status = 200, body = Object), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/provenance")]
+pub(crate) async fn provenance(
+    caller: Allowed<TrainersAndAuditors>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let stored = on_record(&state, &caller, &id).await?;
+    result_of(&state, &stored, "provenance.json", "application/json").await
+}
+
+/// The proof that a row was used in a job's run: one file that `cairn verify` checks offline.
+#[utoipa::path(operation_id = "fine_tuning_row_proof", tag = "fine-tuning", params(("id" = String, Path,), RowQuery), responses((status = 200, content_type = "application/json", body = Object), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/fine_tuning/jobs/{id}/provenance/proof")]
+pub(crate) async fn row_proof(
+    caller: Allowed<TrainersAndAuditors>,
+    state: Data<AppState>,
+    id: Path<String>,
+    row: Query<RowQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let stored = on_record(&state, &caller, &id).await?;
+    let bundle =
+        training::provenance::bundle(&state, &training::directory(&state.config, &stored.id), &row.row).await?;
+    let name = format!("attachment; filename=\"{}.cairn.json\"", stored.id);
+    Ok(HttpResponse::Ok().content_type("application/json").insert_header(("content-disposition", name)).body(bundle))
+}
+
+/// What is on record of a job is for its owner, auditors and administrators.
+async fn on_record(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
+    let bounds = if caller.has(&[Role::Auditor]) { None } else { caller.bounds() };
+    let job = state.store.training(id, bounds).await?;
+    job.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no fine-tuning job {id:?}")))
+}
+
 async fn result(
     state: &AppState,
     caller: &Caller,
@@ -223,11 +260,19 @@ async fn result(
     name: &str,
     kind: &'static str,
 ) -> Result<HttpResponse, ApiError> {
-    let stored = known(state, caller, id).await?;
+    result_of(state, &known(state, caller, id).await?, name, kind).await
+}
+
+async fn result_of(
+    state: &AppState,
+    stored: &StoredTraining,
+    name: &str,
+    kind: &'static str,
+) -> Result<HttpResponse, ApiError> {
     match tokio::fs::read(training::directory(&state.config, &stored.id).join(name)).await {
         Ok(bytes) => Ok(HttpResponse::Ok().content_type(kind).body(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("{id} has no {name} yet; it is {}", stored.status.name());
+            let message = format!("{} has no {name} yet; it is {}", stored.id, stored.status.name());
             Err(ApiError::new(Code::NotFound, message))
         }
         Err(error) => Err(ApiError::internal(error)),

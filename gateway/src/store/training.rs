@@ -74,6 +74,25 @@ pub(crate) struct StoredTraining {
     pub(crate) finished_at: Option<String>,
 }
 
+/// A datapoint that a job learnt, or was evaluated on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredTrainingRow {
+    pub(crate) datanet: String,
+    pub(crate) datapoint: String,
+    pub(crate) contributor: String,
+    pub(crate) held_out: bool,
+}
+
+/// A run that used datapoints of a datanet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrainedOn {
+    pub(crate) job: StoredTraining,
+    /// How many of the datapoints asked for were learnt.
+    pub(crate) learnt: u64,
+    /// How many were held out.
+    pub(crate) held_out: u64,
+}
+
 impl Store {
     pub(crate) async fn create_file(&self, file: &StoredFile) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO files (id, owner, filename, purpose, bytes, created_at) VALUES (?, ?, ?, ?, ?, ?)")
@@ -203,6 +222,51 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Writes down which datapoints a job used; again is the same as once.
+    pub(crate) async fn add_training_rows(&self, job: &str, rows: &[StoredTrainingRow]) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        for row in rows {
+            sqlx::query(
+                "INSERT OR IGNORE INTO training_rows (datanet, datapoint, contributor, job, held_out) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(&row.datanet)
+            .bind(&row.datapoint)
+            .bind(&row.contributor)
+            .bind(job)
+            .bind(row.held_out)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Runs that used datapoints of a datanet, oldest first: all of them, or those of one datapoint or contributor.
+    pub(crate) async fn trained_on(
+        &self,
+        datanet: &str,
+        datapoint: Option<&str>,
+        contributor: Option<&str>,
+    ) -> Result<Vec<TrainedOn>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT jobs.*, used.learnt, used.held FROM
+                 (SELECT job, sum(held_out = 0) AS learnt, sum(held_out) AS held FROM training_rows
+                  WHERE datanet = ?1 AND (?2 IS NULL OR datapoint = ?2) AND (?3 IS NULL OR contributor = ?3)
+                  GROUP BY job) AS used
+             JOIN fine_tuning_jobs AS jobs ON jobs.id = used.job ORDER BY jobs.id",
+        )
+        .bind(datanet)
+        .bind(datapoint)
+        .bind(contributor)
+        .fetch_all(&self.pool)
+        .await?;
+        let count = |row: &SqliteRow, name: &str| u64::try_from(row.get::<i64, _>(name)).unwrap_or(0);
+        let used = |row: &SqliteRow| {
+            Ok(TrainedOn { job: training(row)?, learnt: count(row, "learnt"), held_out: count(row, "held") })
+        };
+        rows.iter().map(used).collect()
     }
 
     /// Whether `subject` may train on a datanet: its own, or one that was granted to it for training.

@@ -8,11 +8,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, DatapointProof, Status, VerifyError, verify_with};
+use crate::bundle::{Bundle, DatapointProof, LogProof, Status, VerifyError, verify_with};
 use crate::checkpoint::SignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::record::{Candidate, Citation, CitationKind, Endpoint, Record};
+use crate::training::{TrainingReport, verify_training};
 use crate::trust::Trust;
 
 /// What was proved.
@@ -65,6 +66,8 @@ pub struct Quote {
 pub enum Outcome {
     /// Everything in the bundle holds.
     Proved(Box<Report>),
+    /// Everything in a training bundle holds.
+    Trained(Box<TrainingReport>),
     /// Something does not.
     NotProved(VerifyError),
 }
@@ -78,17 +81,21 @@ pub fn verify_files(bundle: &Path, key: &Path) -> Result<Outcome> {
 /// Verifies a bundle file on these terms. An error means that the file could not be read.
 pub fn verify_file(bundle: &Path, trust: &Trust) -> Result<Outcome> {
     let bytes = fs::read(bundle).map_err(|source| Error::Io { path: bundle.to_owned(), source })?;
-    Ok(match verify_with(&bytes, trust) {
-        Ok(report) => Outcome::Proved(Box::new(report)),
-        Err(error) => Outcome::NotProved(error),
-    })
+    // Which kind it says it is only chooses who looks at it; both take nothing but their own kind.
+    let trained =
+        serde_json::from_slice::<Value>(&bytes).is_ok_and(|value| value["type"] == "cairn/training-bundle/v1");
+    let outcome = match trained {
+        true => verify_training(&bytes, trust).map(|report| Outcome::Trained(Box::new(report))),
+        false => verify_with(&bytes, trust).map(|report| Outcome::Proved(Box::new(report))),
+    };
+    Ok(outcome.unwrap_or_else(Outcome::NotProved))
 }
 
 impl Outcome {
     /// 0 when proved, 1 when not.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Outcome::Proved(_) => 0,
+            Outcome::Proved(_) | Outcome::Trained(_) => 0,
             Outcome::NotProved(_) => 1,
         }
     }
@@ -96,7 +103,8 @@ impl Outcome {
     /// For people.
     pub fn to_text(&self) -> String {
         match self {
-            Outcome::Proved(report) => report.to_text(),
+            Outcome::Proved(report) => text(&report.proved, &report.not_shown),
+            Outcome::Trained(report) => text(&report.proved, &report.not_shown),
             Outcome::NotProved(error) => {
                 let error = printable(&error.to_string());
                 format!("NOT PROVED\n\n  {error}\n\nDo not rely on this bundle.\n")
@@ -108,6 +116,7 @@ impl Outcome {
     pub fn to_json(&self) -> Value {
         match self {
             Outcome::Proved(report) => json!({"verdict": "proved", "report": report}),
+            Outcome::Trained(report) => json!({"verdict": "proved", "report": report}),
             Outcome::NotProved(error) => {
                 json!({"verdict": "not_proved", "code": error.code(), "error": error.to_string()})
             }
@@ -126,7 +135,7 @@ impl Report {
     ) -> Report {
         let mut proved = proved(bundle, checkpoint, &citations);
         // After the sentence on the signature, of which these are the terms.
-        proved.splice(2..2, signature(bundle, trust, &cosigned_by));
+        proved.splice(2..2, signature(&bundle.key, &bundle.log, trust, &cosigned_by));
         Report {
             origin: checkpoint.checkpoint().origin.to_string(),
             log_size: checkpoint.size(),
@@ -143,28 +152,32 @@ impl Report {
 
     /// For people.
     pub fn to_text(&self) -> String {
-        let mut text = String::from("PROVED\n\n");
-        for (i, sentence) in self.proved.iter().enumerate() {
-            let _ = writeln!(text, "{:3}. {}", i + 1, printable(sentence));
-        }
-        text.push_str("\nNot shown by this bundle:\n");
-        for sentence in &self.not_shown {
-            let _ = writeln!(text, "  -  {}", printable(sentence));
-        }
-        text
+        text(&self.proved, &self.not_shown)
     }
 }
 
+fn text(proved: &[String], not_shown: &[String]) -> String {
+    let mut text = String::from("PROVED\n\n");
+    for (i, sentence) in proved.iter().enumerate() {
+        let _ = writeln!(text, "{:3}. {}", i + 1, printable(sentence));
+    }
+    text.push_str("\nNot shown by this bundle:\n");
+    for sentence in not_shown {
+        let _ = writeln!(text, "  -  {}", printable(sentence));
+    }
+    text
+}
+
 /// How the signature follows from the trusted key, and who cosigned.
-fn signature(bundle: &Bundle, trust: &Trust, cosigners: &[Cosigner]) -> Vec<String> {
+pub(crate) fn signature(key: &str, log: &LogProof, trust: &Trust, cosigners: &[Cosigner]) -> Vec<String> {
     let mut lines = Vec::new();
-    if bundle.key != trust.key().to_string() {
+    if key != trust.key().to_string() {
         lines.push(format!(
             "The checkpoint is signed by key {}, which follows from the key you trust: both sides of each change signed it.",
-            bundle.key
+            key
         ));
     }
-    for proof in &bundle.log.rotations {
+    for proof in &log.rotations {
         let rotation = &proof.rotation;
         lines.push(format!(
             "The log's key was changed by entry {}, at {}, from {} to {}.",
@@ -359,7 +372,7 @@ fn utc(seconds: u64) -> String {
 }
 
 /// A value as JSON, cut after 160 characters.
-fn short(value: &Value) -> String {
+pub(crate) fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(160) {
         Some((at, _)) => format!("{}…", &text[..at]),

@@ -199,7 +199,9 @@ pub fn prepare<C: Chat + ?Sized>(
     let mut report = work.finish()?;
     report.rows = train.len() + held_out.len();
     (report.train_rows, report.held_out_rows) = (examples.len(), kept.len());
-    if report.supervised_tokens == 0 {
+    // Rows to evaluate on may come alone.
+    let learnt = if train.is_empty() { report.held_out_supervised_tokens } else { report.supervised_tokens };
+    if learnt == 0 {
         return Err(match report.bad.first() {
             Some(first) if examples.is_empty() => DataError::NothingUsable { rows: report.rows, first: first.clone() },
             _ => DataError::NothingSupervised { rows: report.train_rows },

@@ -122,6 +122,9 @@ fn split(rows: &[Row], spec: &Spec) -> Result<(Vec<Row>, Vec<Row>), JobError> {
     if spec.held_out == 0.0 {
         return Ok((rows.to_vec(), Vec::new()));
     }
+    if spec.held_out == 1.0 {
+        return Ok((Vec::new(), rows.to_vec()));
+    }
     let options = SplitOptions { validation: spec.held_out, seed: spec.options.seed };
     let split = Split::new(rows.iter().map(|row| row.id.as_str()), options)?;
     let take = |which: &[usize]| which.iter().map(|at| rows[*at].clone()).collect();

@@ -1,6 +1,10 @@
 //! Base beside adapter on the held-out rows: likelihoods by the trainer's own model, answers by the lane that serves.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use cairn_adapters::{
     AdapterGeneration, Completion, GenerateError, Sampling,
@@ -11,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{JobError, Source, Spec, files, weight_bytes};
 use crate::{
-    Adapter, Model,
+    Adapter, Method, Model, TrainError, TrainOptions,
     data::{HeldOut, Question},
     memory::Memory,
     metrics::{Bootstrap, Likelihood, RougeScorer, SIGNATURE},
@@ -22,7 +26,48 @@ use crate::{
     score,
 };
 
-/// Evaluates, and writes `evaluation.json` and `report.html`.
+/// What an evaluation on demand compares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluationSpec {
+    /// Name of the base.
+    pub base: String,
+    /// Its `serving/` directory.
+    pub serving: PathBuf,
+    /// A PEFT directory.
+    pub adapter: PathBuf,
+    /// Rows to evaluate on, in one of the formats of [`crate::data::Format`].
+    pub data: PathBuf,
+    /// Rows that base and adapter answer for the comparison.
+    pub samples: usize,
+    /// Longer rows are cut off.
+    pub max_length: usize,
+    /// Of the intervals.
+    pub seed: u64,
+}
+
+/// Compares base and adapter on rows of a file, and writes `evaluation.json` and `report.html` to `dir`. The base is used in
+/// the form in which it is served. `on` hears of each stage.
+///
+/// # Errors
+/// The data, the base or the adapter cannot be used; why.
+pub fn evaluate_adapter(dir: &Path, spec: &EvaluationSpec, on: &mut dyn FnMut(&str)) -> Result<Evaluation, JobError> {
+    let EvaluationSpec { base, serving, adapter, data, samples, max_length, seed } = spec.clone();
+    let options = TrainOptions { method: Method::Lora, max_length, seed, ..TrainOptions::default() };
+    let source = Source::File { path: data };
+    let job = Spec { base, serving, source, validation: None, held_out: 1.0, samples, options, memory_limit: None };
+    on("Reading the data");
+    let held_out = super::prepare(&job)?.prepared.held_out;
+    on(&format!("Loading {}", job.base));
+    let model = Arc::new(Model::open(&job.serving, job.options.form())?);
+    let read = peft::Adapter::read(&adapter, &Limits::default()).map_err(TrainError::from)?;
+    let trained = Adapter::from_peft(&model, &read, 0.0)?;
+    on(&format!("Comparing base and adapter on {} rows", held_out.len()));
+    let mut evaluation = compare(&adapter, &job, &model, &trained, &held_out)?;
+    evaluation.configuration = vec![("adapter".into(), adapter.display().to_string())];
+    written(dir, evaluation)
+}
+
+/// Evaluates the adapter of a run; `peak` is the run's greatest memory, in bytes.
 pub(super) fn evaluate(
     dir: &Path,
     spec: &Spec,
@@ -30,6 +75,26 @@ pub(super) fn evaluate(
     adapter: &Adapter,
     held_out: &[HeldOut],
     peak: u64,
+) -> Result<Evaluation, JobError> {
+    let mut evaluation = compare(&dir.join("adapter"), spec, model, adapter, held_out)?;
+    (evaluation.training_loss, evaluation.evaluation_loss, evaluation.throughput.training) = curves(dir)?;
+    evaluation.memory = Some(memory_report(spec, model, adapter, peak));
+    written(dir, evaluation)
+}
+
+fn written(dir: &Path, evaluation: Evaluation) -> Result<Evaluation, JobError> {
+    files::write(&dir.join("evaluation.json"), &evaluation)?;
+    files::replace(&dir.join("report.html"), evaluation.to_html().as_bytes())?;
+    Ok(evaluation)
+}
+
+/// All that held-out rows tell; `saved` is the adapter's PEFT directory.
+fn compare(
+    saved: &Path,
+    spec: &Spec,
+    model: &Arc<Model>,
+    adapter: &Adapter,
+    held_out: &[HeldOut],
 ) -> Result<Evaluation, JobError> {
     let bootstrap = Bootstrap { seed: spec.options.seed, ..Bootstrap::default() };
     let examples: Vec<_> = held_out.iter().map(|held| held.example.clone()).collect();
@@ -50,7 +115,7 @@ pub(super) fn evaluate(
     let questions: Vec<&Question> =
         held_out.iter().filter_map(|held| held.question.as_ref()).take(spec.samples).collect();
     let longest = held_out.iter().map(|held| held.example.learnt()).max().unwrap_or(0);
-    let [(base, base_speed), (with, with_speed)] = answers(dir, spec, &questions, longest)?;
+    let [(base, base_speed), (with, with_speed)] = answers(saved, spec, &questions, longest)?;
     let answers: Vec<Answer<'_>> = questions
         .iter()
         .zip(base.iter().zip(&with))
@@ -63,8 +128,7 @@ pub(super) fn evaluate(
         base: answer.base.to_owned(),
         adapter: answer.adapter.to_owned(),
     });
-    let (training_loss, evaluation_loss, training) = curves(dir)?;
-    let evaluation = Evaluation {
+    Ok(Evaluation {
         adapter: format!("an adapter on {}", spec.base),
         base: spec.base.clone(),
         dataset: match &spec.source {
@@ -81,21 +145,18 @@ pub(super) fn evaluate(
         metrics,
         bleu_signature: SIGNATURE.to_owned(),
         bootstrap,
-        training_loss,
-        evaluation_loss,
-        memory: Some(memory_report(spec, model, adapter, peak)),
-        throughput: Throughput { training, decode_base: base_speed, decode_adapter: with_speed },
+        training_loss: Vec::new(),
+        evaluation_loss: Vec::new(),
+        memory: None,
+        throughput: Throughput { training: None, decode_base: base_speed, decode_adapter: with_speed },
         samples: samples.collect(),
         configuration: configuration(spec),
-    };
-    files::write(&dir.join("evaluation.json"), &evaluation)?;
-    files::replace(&dir.join("report.html"), evaluation.to_html().as_bytes())?;
-    Ok(evaluation)
+    })
 }
 
 impl Evaluation {
-    /// The figures that an event shows: each metric of base and adapter, with its sentence.
-    pub(super) fn headline(&self) -> Value {
+    /// The figures that an event shows, `{"event", "metrics"}`: each metric of base and adapter, with its sentence.
+    pub fn headline(&self) -> Value {
         let metric = |metric: &crate::report::Metric| {
             serde_json::json!({"metric": metric.kind, "base": metric.base.value, "adapter": metric.adapter.value,
                 "verdict": metric.verdict(), "sentence": metric.sentence()})
@@ -107,13 +168,13 @@ impl Evaluation {
 type Spoken = (Vec<String>, Option<f64>);
 
 /// What base and adapter say to each question, greedily, and how many tokens a second each wrote.
-fn answers(dir: &Path, spec: &Spec, questions: &[&Question], longest: usize) -> Result<[Spoken; 2], JobError> {
+fn answers(saved: &Path, spec: &Spec, questions: &[&Question], longest: usize) -> Result<[Spoken; 2], JobError> {
     if questions.is_empty() {
         return Ok([(Vec::new(), None), (Vec::new(), None)]);
     }
     let failed = |error: &dyn std::fmt::Display| JobError::Lane(error.to_string());
     let lane = Lane::open(&spec.serving, LaneOptions::default()).map_err(|error| failed(&error))?;
-    let trained = peft::Adapter::read(&dir.join("adapter"), &Limits::default()).map_err(|error| failed(&error))?;
+    let trained = peft::Adapter::read(saved, &Limits::default()).map_err(|error| failed(&error))?;
     let attached = Arc::new(lane.attach(&trained).map_err(|error| failed(&error))?);
     let dialogue = Dialogue::load(&spec.serving)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;

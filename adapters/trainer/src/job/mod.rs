@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     data::{Chatting, Exported, Ready, UsedRow, prepare},
+    evaluate::{EvaluationSpec, evaluate_adapter},
     files::{Entry, Level, append, events, read, write},
 };
 use crate::{Adapter, Control, Data, End, Event, Model, Run, TrainError, TrainOptions, data::RowTemplate, memory};
@@ -46,7 +47,7 @@ pub struct Spec {
     /// A file to evaluate on; without one a part of the data is held out.
     #[serde(default)]
     pub validation: Option<PathBuf>,
-    /// The part that is held out, 0 to 0.5.
+    /// The part that is held out, 0 to 0.5; 1 leaves nothing to learn from.
     #[serde(default = "tenth")]
     pub held_out: f64,
     /// Held-out rows that base and adapter answer for the comparison.

@@ -254,6 +254,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datanets/{name}/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every adapter that was trained on a datanet's datapoints, or on those of one datapoint or contributor: what a withdrawal
+         *     concerns. For its owner and for auditors.
+         */
+        get: operations["list_datanet_trainings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datanets/{name}/grants": {
         parameters: {
             query?: never;
@@ -668,6 +688,43 @@ export interface paths {
         };
         /** The evaluation as one page for people. */
         get: operations["fine_tuning_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/provenance/proof": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The proof that a row was used in a job's run: one file that `cairn verify` checks offline. */
+        get: operations["fine_tuning_row_proof"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{id}/provenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the log says of a job's run: base, hyper-parameters, where its rows come from and by what right, the root over
+         *     them, the adapter that came of it; and the entry's place in the log.
+         */
+        get: operations["fine_tuning_provenance"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2072,6 +2129,38 @@ export interface components {
             /** @description The token's bytes. */
             bytes?: number[] | null;
         };
+        /** @description A training run and how many of the datapoints asked for it used. */
+        TrainedOnEntry: {
+            /** @description The fine-tuning job. */
+            job: string;
+            /** @description Whose it is. */
+            owner: string;
+            /** @description The base. */
+            base: string;
+            /** @description The alias it was published under. */
+            alias: string;
+            /** @description The adapter, once it is in the store: SHA-256 of its configuration and weights. */
+            generation?: string | null;
+            /**
+             * Format: int64
+             * @description Datapoints that were learnt.
+             */
+            learnt: number;
+            /**
+             * Format: int64
+             * @description Datapoints that were held out for evaluation.
+             */
+            held_out: number;
+            /** @description When it ended (RFC 3339, UTC). */
+            finished_at?: string | null;
+        };
+        /** @description Adapters that were trained on datapoints of a datanet, oldest first. */
+        TrainedOnList: {
+            /** @description `list`. */
+            object: string;
+            /** @description One a training run. */
+            data: components["schemas"]["TrainedOnEntry"][];
+        };
         /** @description How an adapter is trained. */
         TrainingMethod: {
             /** @description `qlora`, `lora`, or OpenAI's `supervised`, which is `qlora`. */
@@ -2741,6 +2830,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Datapoint"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_datanet_trainings: {
+        parameters: {
+            query?: {
+                /** @description One datapoint, by its id. */
+                datapoint?: string;
+                /** @description Those of one contributor. */
+                contributor?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainedOnList"];
                 };
             };
             404: {
@@ -3846,6 +3969,67 @@ export interface operations {
                 };
                 content: {
                     "text/html": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_row_proof: {
+        parameters: {
+            query: {
+                /** @description `datanet/id`, or `line N` of a file. */
+                row: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    fine_tuning_provenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
                 };
             };
             404: {

@@ -87,6 +87,32 @@ pub enum VerifyError {
         source: Error,
     },
 
+    /// The entry of a training run contradicts itself.
+    #[error("entry: {0}")]
+    Training(#[source] Error),
+
+    /// The entry of a training run is not in the log at that index.
+    #[error("entry: it is not entry {index} of the log of {size} entries: {source}")]
+    TrainingNotInLog {
+        /// Index claimed.
+        index: u64,
+        /// Size of the checkpoint.
+        size: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
+    /// The row is not among those of the training run.
+    #[error("row: {row} is not a row of this training run: {source}")]
+    RowNotUsed {
+        /// The row.
+        row: String,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
     /// A passage of the prompt has no datapoint in the bundle.
     #[error("datapoints: passage {n} was in the prompt ({datanet} #{seq}), but its datapoint is missing")]
     DatapointMissing {
@@ -248,6 +274,9 @@ impl VerifyError {
             VerifyError::TooFewWitnesses { .. } => "too_few_witnesses",
             VerifyError::Record(_) => "record",
             VerifyError::RecordNotInLog { .. } => "record_not_in_log",
+            VerifyError::Training(_) => "training",
+            VerifyError::TrainingNotInLog { .. } => "training_not_in_log",
+            VerifyError::RowNotUsed { .. } => "row_not_used",
             VerifyError::DatapointMissing { .. } => "datapoint_missing",
             VerifyError::DatapointNotInRecord { .. } => "datapoint_not_in_record",
             VerifyError::DatapointOrder { .. } => "datapoint_order",

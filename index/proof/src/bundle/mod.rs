@@ -22,6 +22,7 @@ use crate::rotation::Rotation;
 
 pub use build::{Evidence, Parts};
 pub use error::VerifyError;
+pub(crate) use verify::{checkpoint, cosigners, opens};
 pub use verify::{verify, verify_with};
 
 /// One answer with everything that proves it.

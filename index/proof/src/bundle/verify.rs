@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Bundle, DatapointProof, VerifyError};
+use super::{Bundle, DatapointProof, LogProof, VerifyError};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::Opening;
@@ -30,8 +30,8 @@ pub fn verify(bytes: &[u8], key: &VerifyingKey) -> Result<Report, VerifyError> {
 pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
     let body = bytes.strip_suffix(b"\n").ok_or(VerifyError::NoNewline)?;
     let bundle: Bundle = from_canonical(body).map_err(VerifyError::Form)?;
-    let checkpoint = checkpoint(&bundle, trust)?;
-    let cosigners = cosigners(&bundle, &checkpoint, trust)?;
+    let checkpoint = checkpoint(&bundle.key, &bundle.log, trust)?;
+    let cosigners = cosigners(&bundle.log, &checkpoint, trust)?;
     let checkpoint = checkpoint.signed();
     let leaf = bundle.record.leaf().map_err(VerifyError::Record)?;
     let (index, size) = (bundle.log.index, checkpoint.size());
@@ -44,21 +44,21 @@ pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
 }
 
 /// The checkpoint, signed by the key that was in force at its size; the rotations that lead there are in the log.
-fn checkpoint(bundle: &Bundle, trust: &Trust) -> Result<CosignedCheckpoint, VerifyError> {
-    let rotations: Vec<Rotation> = bundle.log.rotations.iter().map(|proof| proof.rotation.clone()).collect();
-    let wrong = || VerifyError::WrongKey { expected: trust.key().to_string(), found: bundle.key.clone() };
-    if rotations.is_empty() && bundle.key != trust.key().to_string() {
+pub(crate) fn checkpoint(key: &str, log: &LogProof, trust: &Trust) -> Result<CosignedCheckpoint, VerifyError> {
+    let rotations: Vec<Rotation> = log.rotations.iter().map(|proof| proof.rotation.clone()).collect();
+    let wrong = || VerifyError::WrongKey { expected: trust.key().to_string(), found: key.to_owned() };
+    if rotations.is_empty() && key != trust.key().to_string() {
         // Then only rotations known from elsewhere can lead there, which no rotation in the bundle contradicts.
         let known = trust.history(&[]).map_err(VerifyError::Rotation)?;
-        known.keys().find(|key| key.to_string() == bundle.key).ok_or_else(wrong)?;
+        known.keys().find(|known| known.to_string() == key).ok_or_else(wrong)?;
     }
     let keys = trust.history(&rotations).map_err(VerifyError::Rotation)?;
-    let checkpoint = keys.open(&bundle.log.checkpoint).map_err(VerifyError::Checkpoint)?;
+    let checkpoint = keys.open(&log.checkpoint).map_err(VerifyError::Checkpoint)?;
     let (size, root) = (checkpoint.signed().size(), checkpoint.signed().root());
-    if keys.at(size).to_string() != bundle.key {
-        return Err(VerifyError::WrongKey { expected: keys.at(size).to_string(), found: bundle.key.clone() });
+    if keys.at(size).to_string() != key {
+        return Err(VerifyError::WrongKey { expected: keys.at(size).to_string(), found: key.to_owned() });
     }
-    for proof in &bundle.log.rotations {
+    for proof in &log.rotations {
         let index = proof.rotation.size;
         let leaf = proof.rotation.leaf().map_err(VerifyError::Form)?;
         verify_inclusion(&leaf, index, size, &proof.path, &root)
@@ -68,8 +68,12 @@ fn checkpoint(bundle: &Bundle, trust: &Trust) -> Result<CosignedCheckpoint, Veri
 }
 
 /// Every cosignature is by the key beside it; of those the verifier trusts there are enough.
-fn cosigners(bundle: &Bundle, checkpoint: &CosignedCheckpoint, trust: &Trust) -> Result<Vec<Cosigner>, VerifyError> {
-    let (lines, cosignatures) = (&bundle.log.witnesses, checkpoint.cosignatures());
+pub(crate) fn cosigners(
+    log: &LogProof,
+    checkpoint: &CosignedCheckpoint,
+    trust: &Trust,
+) -> Result<Vec<Cosigner>, VerifyError> {
+    let (lines, cosignatures) = (&log.witnesses, checkpoint.cosignatures());
     if lines.len() != cosignatures.len() {
         return Err(VerifyError::WitnessCount { keys: lines.len(), cosignatures: cosignatures.len() });
     }
@@ -194,7 +198,7 @@ fn openings(bundle: &Bundle) -> Result<(), VerifyError> {
     Ok(())
 }
 
-fn opens(opening: &Opening, expected: Hash, part: impl FnOnce() -> String) -> Result<(), VerifyError> {
+pub(crate) fn opens(opening: &Opening, expected: Hash, part: impl FnOnce() -> String) -> Result<(), VerifyError> {
     let found = opening.commitment().map_err(VerifyError::Form)?;
     if found == expected { Ok(()) } else { Err(VerifyError::OpeningMismatch { part: part(), expected, found }) }
 }

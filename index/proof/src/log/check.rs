@@ -33,6 +33,8 @@ pub struct CheckReport {
     pub tombstones: u64,
     /// Changes of adapters among the entries.
     pub adapters: u64,
+    /// Training runs among the entries.
+    pub trainings: u64,
     /// Changes of the log's key among the entries.
     pub rotations: u64,
     /// Contributors whose uses are counted.
@@ -79,6 +81,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
         snapshots: 0,
         tombstones: 0,
         adapters: 0,
+        trainings: 0,
         rotations: 0,
         contributors: 0,
         uses: 0,
@@ -108,6 +111,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
                 Ok(Entry::Snapshot(_)) => report.snapshots += 1,
                 Ok(Entry::Tombstone(_)) => report.tombstones += 1,
                 Ok(Entry::Adapter(_)) => report.adapters += 1,
+                Ok(Entry::Training(_)) => report.trainings += 1,
                 Err(_) => report.other += 1,
             }
         }

@@ -8,6 +8,7 @@ use crate::canonical::{from_canonical, parse_strict, to_canonical};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
 use crate::rotation::Rotation;
+use crate::training::TrainingEntry;
 
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Entry {
     Adapter(Box<AdapterEntry>),
     /// The log's key changed.
     Rotation(Box<Rotation>),
+    /// An adapter was trained.
+    Training(Box<TrainingEntry>),
 }
 
 /// A datanet reached a new version.
@@ -147,6 +150,11 @@ impl Entry {
                 rotation.verify()?;
                 Ok(Entry::Rotation(Box::new(rotation)))
             }
+            Some("cairn/training/v1") => {
+                let training: TrainingEntry = from_canonical(bytes)?;
+                training.check()?;
+                Ok(Entry::Training(Box::new(training)))
+            }
             other => Err(Error::UnknownEntryType(other.map(str::to_owned))),
         }
     }
@@ -159,6 +167,10 @@ impl Entry {
             Entry::Tombstone(tombstone) => to_canonical(tombstone),
             Entry::Adapter(adapter) => to_canonical(adapter.as_ref()),
             Entry::Rotation(rotation) => rotation.to_bytes(),
+            Entry::Training(training) => {
+                training.check()?;
+                to_canonical(training.as_ref())
+            }
         }
     }
 
@@ -177,6 +189,12 @@ impl From<Record> for Entry {
 impl From<SnapshotEntry> for Entry {
     fn from(snapshot: SnapshotEntry) -> Entry {
         Entry::Snapshot(snapshot)
+    }
+}
+
+impl From<TrainingEntry> for Entry {
+    fn from(training: TrainingEntry) -> Entry {
+        Entry::Training(Box::new(training))
     }
 }
 

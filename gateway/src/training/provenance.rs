@@ -1,0 +1,156 @@
+//! What an adapter learnt from, for the transparency log and for those whose data it was.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
+
+use anyhow::Context;
+use cairn_proof::{
+    Commitment, Hash, TrainingBundle, TrainingEntry,
+    bundle::LogProof,
+    datapoint::Field,
+    record::Entry as LogEntry,
+    training::{TrainingDatapoint, TrainingKind, TrainingRow, TrainingRows, TrainingSource},
+};
+use cairn_trainer::job::{self, Exported, Source, Spec, UsedRow};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    convert,
+    error::{ApiError, Code},
+    state::AppState,
+    store::{
+        now,
+        training::{StoredTraining, StoredTrainingRow},
+    },
+};
+
+/// A run's entry and its place in the log, as the job's directory keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Provenance {
+    /// Index in the log.
+    pub(crate) log_index: u64,
+    /// The entry.
+    pub(crate) entry: TrainingEntry,
+}
+
+/// Writes down where a job's rows come from, and by what right.
+pub(super) fn note_source(dir: &Path, source: &TrainingSource) -> Result<(), ApiError> {
+    job::write(&dir.join(SOURCE), &vec![source]).map_err(ApiError::internal)
+}
+
+/// The source for a file of the owner's own.
+pub(super) fn of_file(path: &Path) -> Result<TrainingSource, ApiError> {
+    let bytes = std::fs::read(path).map_err(ApiError::internal)?;
+    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
+    Ok(TrainingSource { datanet: None, size: None, root: None, file: Some(Hash::from(digest)), consent: "own".into() })
+}
+
+/// Puts a finished run into the log; done once, and again after a crash in between (the job's name tells that it is one run).
+pub(super) async fn record(
+    state: &AppState,
+    job: &StoredTraining,
+    dir: &Path,
+    generation: &str,
+) -> anyhow::Result<Provenance> {
+    if let Ok(done) = read(dir) {
+        return Ok(done);
+    }
+    let spec: Spec = job::read(&dir.join("job.json"))?;
+    let rows = rows(dir)?;
+    let (summary, _) = TrainingRows::of(&rows)?;
+    let entry = TrainingEntry {
+        kind: TrainingKind::V1,
+        job: job.id.clone(),
+        base: job.base.clone(),
+        base_weights: state.models.get(&job.base.parse()?)?.manifest.serving_hash.0.parse()?,
+        generation: generation.parse()?,
+        config: serde_json::to_string(&spec.options)?,
+        sources: job::read(&dir.join(SOURCE))?,
+        rows: summary,
+        owner: job.owner.clone(),
+        time: now(),
+    };
+    state.store.add_training_rows(&job.id, &stored_rows(&spec, &rows)?).await?;
+    let placed = state.ledger.append(LogEntry::from(entry.clone()).to_bytes()?).await?;
+    let provenance = Provenance { log_index: placed.index, entry };
+    job::write(&dir.join(PROVENANCE), &provenance)?;
+    Ok(provenance)
+}
+
+/// What the log says of a job's run.
+pub(crate) fn read(dir: &Path) -> Result<Provenance, job::JobError> {
+    job::read(&dir.join(PROVENANCE))
+}
+
+/// The bundle that proves a row's use. The datapoint is opened where it still is what it was.
+pub(crate) async fn bundle(state: &AppState, dir: &Path, row: &str) -> Result<Vec<u8>, ApiError> {
+    let no_entry = || ApiError::new(Code::NotFound, "the run has no entry in the log yet: it has not ended".to_owned());
+    let provenance = read(dir).map_err(|_| no_entry())?;
+    let rows = rows(dir).map_err(ApiError::internal)?;
+    let found = rows.iter().position(|used| used.row == row).ok_or_else(|| {
+        let message = format!("{row:?} is not a row of this run; rows are named datanet/id, or line N of a file");
+        ApiError::new(Code::NotFound, message)
+    })?;
+    let (_, tree) = TrainingRows::of(&rows).map_err(ApiError::internal)?;
+    let path = tree.inclusion(found as u64, rows.len() as u64).map_err(ApiError::internal)?;
+    let datapoint = datapoint(state, &rows[found]).await?;
+    let index = provenance.log_index;
+    let place = state.ledger.read(move |log| LogProof::of(log, index)).await.map_err(ApiError::internal)?;
+    let place = place.map_err(ApiError::internal)?;
+    let row = (rows[found].clone(), found as u64, path);
+    let bundle = TrainingBundle::build(state.ledger.key(), provenance.entry, place, row, datapoint);
+    bundle.map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
+}
+
+async fn datapoint(state: &AppState, row: &TrainingRow) -> Result<Option<TrainingDatapoint>, ApiError> {
+    let Some((datanet, id)) = row.row.split_once('/') else { return Ok(None) };
+    let Ok(datanet) = datanet.parse() else { return Ok(None) };
+    let Ok(id) = id.parse() else { return Ok(None) };
+    let Ok(Some(stored)) = state.index.datapoint(&datanet, &id).await else { return Ok(None) };
+    let salted = state.index.by_seq(&datanet, &[stored.seq]).await.map_err(convert::index_error)?;
+    let Some(salted) = salted.into_iter().next() else { return Ok(None) };
+    let fields = salted.datapoint.fields();
+    let commitment = Commitment::new(&fields, &salted.salt).map_err(ApiError::internal)?;
+    // A datanet that was made anew under the same name holds other datapoints.
+    if commitment.leaf().map_err(ApiError::internal)? != row.leaf {
+        return Ok(None);
+    }
+    Ok(Some(TrainingDatapoint { commitment, disclosed: fields.disclose(&salted.salt, &Field::ALL) }))
+}
+
+/// The rows of a run, in its order.
+fn rows(dir: &Path) -> anyhow::Result<Vec<TrainingRow>> {
+    let file = File::open(dir.join("rows.jsonl")).context("the list of rows cannot be read")?;
+    let row = |line: std::io::Result<String>| {
+        let UsedRow { row, leaf, held_out } = serde_json::from_str(&line?)?;
+        Ok(TrainingRow { row, leaf: leaf.parse()?, held_out })
+    };
+    BufReader::new(file).lines().map(row).collect()
+}
+
+/// The rows that are datapoints, with their contributors.
+fn stored_rows(spec: &Spec, rows: &[TrainingRow]) -> anyhow::Result<Vec<StoredTrainingRow>> {
+    let Source::Rows { path, .. } = &spec.source else { return Ok(Vec::new()) };
+    let mut contributors = BTreeMap::new();
+    for line in BufReader::new(File::open(path)?).lines() {
+        let Exported { id, contributor, .. } = serde_json::from_str(&line?)?;
+        contributors.insert(id, contributor);
+    }
+    let stored = |row: &TrainingRow| {
+        let (datanet, datapoint) = row.row.split_once('/')?;
+        Some(StoredTrainingRow {
+            datanet: datanet.to_owned(),
+            datapoint: datapoint.to_owned(),
+            contributor: contributors.get(&row.row)?.clone(),
+            held_out: row.held_out,
+        })
+    };
+    Ok(rows.iter().filter_map(stored).collect())
+}
+
+const SOURCE: &str = "sources.json";
+const PROVENANCE: &str = "provenance.json";
