@@ -68,8 +68,7 @@ def check_inclusion(leaf, proof, size, root, code, name):
     border = bin(index >> inner).count("1")
     need(len(path) == inner + border, code, f"{name}: {len(path)} hashes where {inner + border} are needed")
     for i, sibling in enumerate(map(bytes.fromhex, path)):
-        pair = sibling + found if i >= inner or index >> i & 1 else found + sibling
-        found = hashlib.sha256(b"\1" + pair).digest()
+        found = hashlib.sha256(b"\1" + (sibling + found if i >= inner or index >> i & 1 else found + sibling)).digest()
     need(found == root, code, f"{name}: the proof leads to root {found.hex()}, not to {root.hex()}")
 
 
@@ -141,7 +140,8 @@ opening salt:h value:a
 leaf type:|cairn/datapoint/v1 datanet:s id:s seq:n contributed_at:s licence:s contributor:h text:h source:h metadata:h
 tombstone type:|cairn/tombstone/v1 datanet:s seq:n leaf:h time:s
 record type:|cairn/record/v1 id:s time:s model:s endpoint:|chat.completions|completions request:h response:h caller:h \
-    base_weights:h adapter_generation:s? retrieval:retrieval? citations:[citation] ~uses:[use]
+    base_weights:h adapter_generation:s? retrieval:retrieval? citations:[citation] ~uses:[use] ~adapters:[share]
+share generation:s weight:s
 use contributor:h count:n passages:[n]
 retrieval query:h mode:s top_k:n candidates_per_source:n datanets:[datanet] candidates:[candidate]
 datanet name:s lance_version:n size:n root:h
@@ -177,15 +177,16 @@ def check_record(record):
     need(re.fullmatch(time, record["time"]), "record", f"record.time: {record['time']} is no time in UTC")
     retrieval = record["retrieval"] or {"datanets": [], "candidates": []}
     sizes = {datanet["name"]: datanet["size"] for datanet in retrieval["datanets"]}
-    need(len(sizes) == len(retrieval["datanets"]), "record", "record: a datanet is listed twice")
-    places = [(candidate["datanet"], candidate["seq"]) for candidate in retrieval["candidates"]]
-    right = len(set(places)) == len(places) and all(seq < sizes.get(datanet, 0) for datanet, seq in places)
-    need(right, "record", "record: a candidate is listed twice, or in no datanet that was searched")
+    places = {(candidate["datanet"], candidate["seq"]) for candidate in retrieval["candidates"]}
+    right = (len(sizes), len(places)) == (len(retrieval["datanets"]), len(retrieval["candidates"]))
+    right = right and all(seq < sizes.get(datanet, 0) for datanet, seq in places)
+    need(right, "record", "record: a datanet or candidate is listed twice, or one in no datanet that was searched")
     passages = [c["in_prompt"] for c in retrieval["candidates"] if c["in_prompt"] is not None]
-    right = len(set(passages)) == len(passages) and 0 not in passages
-    need(right, "record", "record: a passage number is zero, or there twice")
-    right = all(citation["n"] in passages and citation["start"] < citation["end"] for citation in record["citations"])
-    need(right, "record", "record: a citation is empty, or of a passage that was not in the prompt")
+    right = all(cited["n"] in passages and cited["start"] < cited["end"] for cited in record["citations"])
+    right = right and len(set(passages)) == len(passages) and 0 not in passages
+    need(right, "record", "record: a passage number is zero or there twice, or a citation is empty or of no passage")
+    right = [share["generation"] for share in record.get("adapters", [])][:1] == [record["adapter_generation"]]
+    need(right or "adapters" not in record, "record", "record.adapters: the first is not adapter_generation")
     uses = record.get("uses", [])
     right = all(use["count"] and use["passages"] and use["passages"] == sorted(use["passages"]) for use in uses)
     right = right and all(a["contributor"] < b["contributor"] for a, b in zip(uses, uses[1:]))
@@ -287,8 +288,7 @@ def main():
     except (OSError, ValueError, NotProved) as error:
         code, what = error.args if isinstance(error, NotProved) else ("key", error)
         if code == "key":
-            print(f"verify_bundle: {what}", file=sys.stderr)
-            return 2
+            return print(f"verify_bundle: {what}", file=sys.stderr) or 2
         result = {"verdict": "not_proved", "code": code, "error": what}
         text = f"NOT PROVED\n\n  {printable(what)}\n\nDo not rely on this bundle."
     print(json.dumps(result, indent=2) if given.json else text)

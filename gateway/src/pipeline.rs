@@ -93,8 +93,9 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
     let leases = lanes::lease(&state, &caller, &addressed, &id).await?;
     let share = |(lease, weight): &(Lease, f32)| AdapterShare { generation: lease.generation.clone(), weight: *weight };
+    let adapters: Vec<AdapterShare> = leases.iter().map(share).collect();
     let generation = Generation {
-        adapters: leases.iter().map(share).collect(),
+        adapters: adapters.clone(),
         tenant: caller.subject.clone(),
         deadline: Some(std::time::Instant::now() + state.config.timeout),
         format: question.format.clone(),
@@ -116,7 +117,7 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
         parts,
     };
     let candidates = candidates(&state, &question);
-    let asked = Asked { id: answering.id.clone(), caller, question, top_k, candidates, retrieval, shown };
+    let asked = Asked { id: answering.id.clone(), caller, question, adapters, top_k, candidates, retrieval, shown };
     let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
     state.runtime.spawn(work);
     Ok(answering)

@@ -1,8 +1,10 @@
 //! From an answer to its record: what the log gets, what is kept beside it, and the bundle that proves it.
 
-use cairn_adapters::{AdapterGeneration, Choice, Usage, WeightsHash};
+use cairn_adapters::{AdapterGeneration, AdapterShare, Choice, Usage, WeightsHash};
 use cairn_index::Retrieval;
-use cairn_openapi::attribution::{Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt};
+use cairn_openapi::attribution::{
+    AdapterShare as WireShare, Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt,
+};
 use cairn_proof::{
     Entry, Hash, Record, Salt,
     canonical::fixed,
@@ -34,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) id: String,
     pub(crate) caller: Caller,
     pub(crate) question: Question,
+    /// The generations that the request's adapters meant when it was admitted.
+    pub(crate) adapters: Vec<AdapterShare>,
     pub(crate) top_k: usize,
     pub(crate) candidates: usize,
     pub(crate) retrieval: Option<Retrieval>,
@@ -77,6 +81,7 @@ pub(crate) async fn append(
     let mut attribution = Attribution {
         id: asked.id.clone(),
         adapter_generation: answered.adapter.as_ref().map(|adapter| adapter.0.clone()),
+        adapters: asked.mixed().iter().map(described).collect(),
         datapoints: passages(asked, &citations),
         candidates: asked
             .retrieval
@@ -247,7 +252,26 @@ fn record(
         retrieval,
         citations: citations.iter().map(cited).collect(),
         uses: None,
+        adapters: Some(asked.mixed().iter().map(shared).collect::<Vec<_>>()).filter(|all| !all.is_empty()),
     })
+}
+
+impl Asked {
+    /// The adapters, where one generation alone does not say it: several, or one not at weight 1.
+    fn mixed(&self) -> &[AdapterShare] {
+        match self.adapters.as_slice() {
+            [one] if one.weight == 1.0 => &[],
+            all => all,
+        }
+    }
+}
+
+fn described(share: &AdapterShare) -> WireShare {
+    WireShare { generation: share.generation.0.clone(), weight: share.weight }
+}
+
+fn shared(share: &AdapterShare) -> proof::AdapterShare {
+    proof::AdapterShare { generation: share.generation.0.clone(), weight: fixed(f64::from(share.weight)) }
 }
 
 fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Result<proof::Retrieval> {

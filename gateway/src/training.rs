@@ -58,16 +58,17 @@ pub(crate) async fn create(
     let dir = directory(&state.config, &id);
     let alias = request.suffix.clone().unwrap_or_else(|| id.clone());
     let parsed = alias.parse::<cairn_adapters::store::AliasName>();
-    parsed.map_err(|error| ApiError::invalid("suffix", error.to_string()))?;
+    let name = parsed.map_err(|error| ApiError::invalid("suffix", error.to_string()))?;
+    state.adapters.store.available(&request.model, &name, &caller.subject).await?;
     let made = async {
         tokio::fs::create_dir_all(&dir).await.map_err(ApiError::internal)?;
-        let spec = spec(state, caller, &request, &dir).await?;
-        job::write(&dir.join("job.json"), &spec).map_err(ApiError::internal)?;
+        let mut spec = spec(state, caller, &request, &dir).await?;
         // What is wrong with the data is said now, not when its turn comes.
-        let (checked, reported) = (spec.clone(), dir.clone());
+        let into = dir.clone();
         tokio::task::spawn_blocking(move || {
-            let ready = job::prepare(&checked).map_err(|error| unusable(&error))?;
-            job::write(&reported.join("validation.json"), &ready.prepared.report).map_err(ApiError::internal)
+            let (ready, _) = job::plan(&mut spec).map_err(|error| unusable(&error))?;
+            job::write(&into.join("validation.json"), &ready.prepared.report).map_err(ApiError::internal)?;
+            job::write(&into.join("job.json"), &spec).map_err(ApiError::internal)
         })
         .await
         .map_err(ApiError::internal)??;
@@ -107,10 +108,10 @@ pub(crate) async fn preview(
 ) -> Result<Value, ApiError> {
     let dir = tempfile::Builder::new().prefix("preview-").tempdir_in(&state.config.data_dir);
     let dir = dir.map_err(ApiError::internal)?;
-    let spec = spec(state, caller, request, dir.path()).await?;
+    let mut spec = spec(state, caller, request, dir.path()).await?;
     let limit = state.config.training.memory_limit_mib << 20;
     tokio::task::spawn_blocking(move || {
-        let ready = job::prepare(&spec).map_err(|error| unusable(&error))?;
+        let (ready, forecast) = job::plan(&mut spec).map_err(|error| unusable(&error))?;
         let report = &ready.prepared.report;
         let config = cairn_lane::Description::read(&spec.serving)
             .map_err(|error| ApiError::invalid("model", format!("{:#}", anyhow::Error::from(error))))?
@@ -121,7 +122,6 @@ pub(crate) async fn preview(
         let rows = options.batch_size * options.max_length.min(report.tokens.max.max(2));
         let file = job::weight_bytes(&spec.serving);
         let memory = cairn_trainer::memory::Memory::predict(&config, options, trained, rows, file);
-        let seconds = ready.seconds(&config, options, trained, cairn_trainer::memory::measured_speed());
         Ok(json!({
             "validation": report,
             "trained_parameters": trained,
@@ -129,7 +129,8 @@ pub(crate) async fn preview(
             "memory_bytes": memory.total(),
             "memory_limit_bytes": limit,
             "fits": (memory.total() as u64) < limit,
-            "seconds": seconds,
+            "steps": forecast.steps,
+            "seconds": forecast.training + forecast.evaluation,
             "options": options,
         }))
     })

@@ -13,6 +13,9 @@ pub struct Attribution {
     /// The adapter that answered: SHA-256 of its configuration and weights; absent = the base alone. Of several, the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter_generation: Option<String>,
+    /// All adapters, where several answered or one not at weight 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<AdapterShare>,
     /// The passages that were in the prompt, by their number there. Empty when nothing was retrieved.
     pub datapoints: Vec<Passage>,
     /// Everything that retrieval considered, best first, without texts.
@@ -21,6 +24,15 @@ pub struct Attribution {
     pub citations: Vec<Citation>,
     /// Where the record stands in the transparency log.
     pub receipt: Receipt,
+}
+
+/// An adapter among several that answered together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterShare {
+    /// SHA-256 of its configuration and weights.
+    pub generation: String,
+    /// The weight that the request gave it.
+    pub weight: f32,
 }
 
 /// A datapoint that was in the prompt.

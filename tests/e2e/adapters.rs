@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cairn_tests::{Client, MODEL, Reply, copy, golden, unique};
+use cairn_tests::{Client, MODEL, Reply, copy, golden, unique, verify_both};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
@@ -84,12 +84,17 @@ async fn an_adapter_is_seen_only_by_those_it_is_shared_with() {
     app.send(upload(&app, tar.clone())).await.error(403, "insufficient_scope");
     let made = owner.send(upload(&owner, tar.clone())).await;
     assert_eq!(made.status, 201, "{made}");
-    assert_eq!(made.ok()["alias"]["visibility"], "private");
+    let made = made.ok();
+    assert_eq!(made["alias"]["visibility"], "private");
 
     let path = format!("/v1/adapters/{MODEL}/{name}");
     let seen = async |client: &Client| client.get(&path).await.status;
     assert_eq!((seen(&owner).await, seen(&app).await, seen(&other).await), (200, 404, 404));
     other.send(upload(&other, tar)).await.error(409, "already_exists");
+    // What was refused was not stored either: the other has no such generation.
+    let generation = made["generation"].as_str().expect("a generation");
+    let path_of = format!("/v1/adapters/{MODEL}/generations/{generation}");
+    other.delete(&path_of).await.error(404, "adapter_not_found");
     change(&other, &name, json!({"visibility": "public"})).await.error(404, "adapter_not_found");
     change(&owner, &name, json!({"visibility": "granted"})).await.ok();
     assert_eq!(owner.put(&format!("{path}/grants/{subject}")).await.status, 204);
@@ -156,6 +161,16 @@ async fn an_adapter_answers_as_the_reference_does_and_the_record_names_its_gener
     // An adapter without effect says what the base says.
     let none = ask(json!({"model": MODEL, "adapters": [{"name": "style", "weight": 0.0}]})).await;
     assert_eq!(said(&base), said(&none));
+    // One generation at weight 1 is all there is to say; anything else is on record with its weights.
+    assert_eq!(weighted["attribution"].get("adapters"), None);
+    assert_eq!(none["attribution"]["adapters"], json!([{"generation": generation, "weight": 0.0}]));
+    let proof = admin.proof(none["id"].as_str().expect("an id")).await;
+    let verdict = verify_both(&gateway, &proof, &gateway.public_key());
+    assert!(
+        verdict.code == 0 && verdict.text.contains(&format!("{generation} at weight 0.000000")),
+        "{}",
+        verdict.text
+    );
 
     let id = named["id"].as_str().expect("an id");
     let record = admin.get(&format!("/v1/attributions/{id}")).await.ok();

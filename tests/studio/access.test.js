@@ -42,6 +42,12 @@ test("a grant opens a datanet to another account, and taking it back closes it",
   await owner.getByLabel("Let someone retrieve").fill("some-app");
   await owner.getByRole("button", { name: "Grant", exact: true }).click();
   await owner.getByRole("cell", { name: "some-app" }).waitFor();
+  await owner.getByRole("cell", { name: "retrieve", exact: true }).waitFor();
+  // Training is another purpose, and granted as such.
+  await owner.getByLabel("Let someone retrieve").fill("some-app");
+  await owner.getByLabel("For", { exact: true }).selectOption("training");
+  await owner.getByRole("button", { name: "Grant", exact: true }).click();
+  await owner.getByRole("cell", { name: "retrieve, train" }).waitFor();
 
   const other = await open({ credential: app });
   await visit(other, "/datanets");

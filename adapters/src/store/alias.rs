@@ -17,6 +17,20 @@ struct Stored {
 }
 
 impl Store {
+    /// Whether `owner` could publish under a name: it is free, or its own. Asked before long work, to fail early; publishing asks
+    /// again.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another owner has the name.
+    pub async fn available(&self, base: &str, name: &AliasName, owner: &str) -> Result<(), StoreError> {
+        let row =
+            sqlx::query("SELECT owner FROM adapter_aliases WHERE base = ? AND name = ?").bind(base).bind(name.as_str());
+        match row.fetch_optional(&self.inner.pool).await? {
+            Some(row) if row.get::<&str, _>(0) != owner => Err(taken(base, name)),
+            _ => Ok(()),
+        }
+    }
+
     /// Points an alias at one of its owner's generations, creating it (private) where it is missing. Ends its canary.
     /// `generation` may be shortened to 12 digits. Publishing what is already published changes nothing.
     ///

@@ -167,11 +167,18 @@ impl TrainOptions {
                 epochs: 1,
                 max_length: 512,
                 packing: true,
+                // Four packed rows hold some twenty short examples: a batch of the usual size.
+                gradient_accumulation: 1,
                 ..all
             },
-            Preset::Balanced => {
-                Self { lr: 4e-4, max_length: 512, packing: true, early_stopping_patience: Some(3), ..all }
-            }
+            Preset::Balanced => Self {
+                lr: 4e-4,
+                max_length: 512,
+                packing: true,
+                gradient_accumulation: 1,
+                early_stopping_patience: Some(3),
+                ..all
+            },
             Preset::Thorough => Self {
                 r: 64,
                 alpha: 64.0,

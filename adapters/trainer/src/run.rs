@@ -308,8 +308,9 @@ impl Run {
     /// Evaluates, and keeps the adapter if it is the best so far.
     fn evaluate(&mut self) -> Result<Event, TrainError> {
         let (mut sum, mut tokens) = (0.0, 0);
-        for examples in self.data.held_out.chunks(self.progress.options.batch_size) {
-            let batch = Batch::new(examples);
+        let watched: Vec<&Example> = watched(&self.data.held_out).collect();
+        for examples in watched.chunks(self.progress.options.batch_size) {
+            let batch = Batch::new(examples.iter().copied());
             sum += self.session.evaluate(&batch).iter().map(|value| f64::from(*value)).sum::<f64>();
             tokens += batch.supervised();
         }
@@ -336,6 +337,15 @@ impl Run {
         Ok(Event::Checkpoint { step: self.progress.step, path })
     }
 }
+
+/// The held-out examples that are scored while a run goes on: all, or where there are many some, evenly spread. At the end all
+/// are.
+pub(crate) fn watched<T>(held_out: &[T]) -> impl Iterator<Item = &T> {
+    held_out.iter().step_by(held_out.len().div_ceil(WATCHED).max(1))
+}
+
+/// Most examples that are scored while a run goes on.
+const WATCHED: usize = 256;
 
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";

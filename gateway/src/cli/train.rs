@@ -95,6 +95,17 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
         output.display()
     );
     std::fs::create_dir_all(&output).with_context(|| format!("{} cannot be made", output.display()))?;
+    let spec = match job::read::<Spec>(&output.join("job.json")) {
+        // The steps that were found to fit into max_time then are those of this run.
+        Ok(before) if there && spec.options.max_time.is_some() => {
+            let max_steps = spec.options.max_steps.or(before.options.max_steps);
+            Spec { options: TrainOptions { max_steps, ..spec.options }, ..spec }
+        }
+        _ => {
+            let mut spec = spec;
+            tokio::task::spawn_blocking(move || job::plan(&mut spec).map(|_| spec)).await??
+        }
+    };
     job::write(&output.join("job.json"), &spec)?;
     let (shown, json) = (output.clone(), global.json);
     let outcome = tokio::task::spawn_blocking(move || {

@@ -15,6 +15,7 @@ use cairn_openapi::{
         UploadQuery, UploadedAdapter,
     },
     error::ErrorEnvelope,
+    keys::Role,
 };
 
 use super::{ingest::receive, keys::valid_subject};
@@ -48,6 +49,10 @@ pub(crate) async fn upload(
 ) -> Result<HttpResponse, ApiError> {
     let alias = query.alias.as_deref().map(alias_name).transpose()?;
     let base = state.adapters.base(&query.base).await?;
+    if let Some(name) = alias.as_ref().filter(|_| !caller.has(&[Role::Admin])) {
+        // Before anything is received: what is refused leaves nothing behind.
+        state.adapters.store.available(&query.base, name, &caller.subject).await?;
+    }
     let directory = tempfile::Builder::new().prefix("upload-").tempdir_in(state.config.data_dir.join("adapters"));
     let directory = directory.map_err(ApiError::internal)?;
     let files = receive(upload, directory.path(), state.config.upload_limit).await?;

@@ -213,6 +213,11 @@ fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -
         Endpoint::Completions => "completion",
     };
     let adapter = match &record.adapter_generation {
+        Some(_) if record.adapters.is_some() => {
+            let all = record.adapters.iter().flatten();
+            let all: Vec<String> = all.map(|one| format!("{} at weight {}", one.generation, one.weight)).collect();
+            format!("with adapter generations {}", all.join(" and "))
+        }
         Some(generation) => format!("with adapter generation {generation}"),
         None => "without an adapter".to_owned(),
     };

@@ -27,6 +27,11 @@ fn qwen2_equals_the_reference() {
     family("qwen2");
 }
 
+#[test]
+fn qwen3_equals_the_reference() {
+    family("qwen3");
+}
+
 fn family(name: &str) {
     let dir = golden().join("peft").join(name);
     let decoder = open(&dir.join("base"), Form::F32);

@@ -11,16 +11,17 @@ use std::{
 use cairn_adapters::{ChatMessage, Role as ChatRole};
 use cairn_lane::{Config, Dialogue};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{JobError, Source, Spec, files::failed};
 use crate::{
     TrainOptions,
     data::{
-        self, Chat, DatanetRow, Dataset, Limits, Message, Prepared, Role, Row, RowTemplate, Split, SplitOptions,
-        TooLong, ValidationOptions,
+        self, Chat, Content, DatanetRow, Dataset, HeldOut, Limits, Message, Prepared, Role, Row, RowTemplate, Split,
+        SplitOptions, TooLong, ValidationOptions,
     },
-    memory, plan,
+    memory, plan, run,
 };
 
 /// A datapoint as it is given to a job.
@@ -60,28 +61,56 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Seconds that a run on this data will take at `speed` operations a second: its steps or `max_time`, the evaluations on
-    /// the way, and the likelihoods of base and adapter at the end. The answers that are written for comparison come on top:
-    /// how long they are is the model's choice.
+    /// How long a run on this data will take at `speed` operations a second.
     #[must_use]
-    pub fn seconds(&self, config: &Config, options: &TrainOptions, trained: usize, speed: f64) -> f64 {
-        let lengths: Vec<usize> = self
-            .prepared
-            .train
-            .iter()
-            .filter(|example| example.learnt() > 0)
-            .map(|example| example.tokens.len())
-            .collect();
+    pub fn forecast(&self, config: &Config, options: &TrainOptions, trained: usize, speed: f64) -> Forecast {
+        let train = self.prepared.train.iter().filter(|example| example.learnt() > 0);
+        let lengths: Vec<usize> = train.map(|example| example.tokens.len()).collect();
+        let tokens = |held: &HeldOut| held.example.tokens.len();
+        let [all, watched] =
+            [self.prepared.held_out.iter().map(tokens).sum(), run::watched(&self.prepared.held_out).map(tokens).sum()];
+        let scoring = |tokens| memory::seconds(tokens, memory::scoring_operations(config, trained), speed);
         if lengths.is_empty() {
-            return 0.0;
+            return Forecast { steps: 0, training: 0.0, evaluation: 2.0 * scoring(all) };
         }
-        let held_out: usize = self.prepared.held_out.iter().map(|held| held.example.tokens.len()).sum();
-        let scoring = memory::seconds(held_out, memory::scoring_operations(config, trained), speed);
         let steps =
             memory::seconds(plan::tokens(&lengths, options), memory::operations(config, options, trained), speed);
-        let training = steps + plan::evaluations(&lengths, options) as f64 * scoring;
-        training.min(options.max_time.map_or(f64::INFINITY, |most| most as f64)) + 2.0 * scoring
+        let watching = plan::evaluations(&lengths, options) as f64 * scoring(watched);
+        Forecast { steps: plan::steps(&lengths, options), training: steps + watching, evaluation: 2.0 * scoring(all) }
     }
+}
+
+/// How long a run will take, in seconds on this machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Forecast {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// For the steps, and the evaluations on the way.
+    pub training: f64,
+    /// For the likelihoods of base and adapter at the end. The answers that are written for comparison come on top: how long
+    /// they are is the model's choice.
+    pub evaluation: f64,
+}
+
+/// As [`prepare`], and where `max_time` is set and all steps would take longer, `max_steps` becomes what this machine makes in
+/// that time: so the learning rate comes down before the end, instead of being cut off on the way.
+///
+/// # Errors
+/// As [`prepare`], and where the base or the options cannot be used.
+pub fn plan(spec: &mut Spec) -> Result<(Ready, Forecast), JobError> {
+    let ready = prepare(spec)?;
+    let config = cairn_lane::Description::read(&spec.serving)?.config;
+    let trained = memory::trained(&config, &spec.options)?;
+    let speed = memory::measured_speed();
+    let mut forecast = ready.forecast(&config, &spec.options, trained, speed);
+    if let (Some(most), None) = (spec.options.max_time, spec.options.max_steps)
+        && forecast.training > most as f64
+    {
+        let share = most as f64 / forecast.training;
+        spec.options.max_steps = Some(((forecast.steps as f64 * share) as usize).max(1));
+        forecast = ready.forecast(&config, &spec.options, trained, speed);
+    }
+    Ok((ready, forecast))
 }
 
 /// Reads, splits and checks the data of a job.
@@ -172,10 +201,19 @@ fn exported(path: &Path, template: &RowTemplate) -> Result<(Dataset, BTreeMap<St
     Ok((dataset, leaves))
 }
 
-/// SHA-256 of what each row says.
+/// SHA-256 of the canonical JSON of what each row says, as docs/log-format.md has it.
 fn hashed(rows: &[Row]) -> BTreeMap<String, String> {
     let hash = |row: &Row| {
-        let digest = Sha256::digest(format!("{:?}", row.content));
+        let said = match &row.content {
+            // Names in order and no numbers: so this is canonical JSON (RFC 8785).
+            Content::Chat(messages) => messages
+                .iter()
+                .map(|message| json!({"content": message.content, "role": message.role}))
+                .collect::<Value>(),
+            Content::Completion { prompt, completion } => json!({"completion": completion, "prompt": prompt}),
+            Content::Text(text) => json!({"text": text}),
+        };
+        let digest = Sha256::digest(said.to_string());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     rows.iter().map(|row| (row.id.clone(), hash(row))).collect()

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::{
-    data::{Chatting, Exported, Ready, UsedRow, prepare},
+    data::{Chatting, Exported, Forecast, Ready, UsedRow, plan, prepare},
     evaluate::{EvaluationSpec, evaluate_adapter},
     files::{Entry, Level, append, events, read, write},
 };

@@ -25,7 +25,7 @@ fn greatest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// Each family, the base and each adapter that has no module trained whole.
 #[test]
 fn every_family_and_adapter_equals_the_reference() {
-    for family in ["llama", "llama3-rope", "mistral", "qwen2"] {
+    for family in ["llama", "llama3-rope", "mistral", "qwen2", "qwen3"] {
         let dir = golden().join("peft").join(family);
         let model = Model::open(&dir.join("base"), BaseForm::F32).unwrap();
         let adapters = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());

@@ -50,6 +50,14 @@ export const grants = (name: string) =>
       body(await api.GET("/v1/datanets/{name}/grants", { params: { path: { name } } })).data,
   });
 
+/** Adapters that were trained on a datanet: what a withdrawal concerns. */
+export const trainedOn = (name: string) =>
+  queryOptions({
+    queryKey: ["datanets", name, "trainings"],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/trainings", { params: { path: { name } } })).data,
+  });
+
 export const jobs = queryOptions({
   queryKey: ["jobs"],
   queryFn: async () => body(await api.GET("/v1/jobs")).data,

@@ -970,6 +970,16 @@ export interface components {
             /** @description Give it as `after` for the next page; null = this was the last. */
             next?: string | null;
         };
+        /** @description An adapter among several that answered together. */
+        AdapterShare: {
+            /** @description SHA-256 of its configuration and weights. */
+            generation: string;
+            /**
+             * Format: float
+             * @description The weight that the request gave it.
+             */
+            weight: number;
+        };
         /**
          * @description Who may use an alias.
          * @enum {string}
@@ -1036,6 +1046,8 @@ export interface components {
             id: string;
             /** @description The adapter that answered: SHA-256 of its configuration and weights; absent = the base alone. Of several, the first. */
             adapter_generation?: string | null;
+            /** @description All adapters, where several answered or one not at weight 1. */
+            adapters?: components["schemas"]["AdapterShare"][];
             /** @description The passages that were in the prompt, by their number there. Empty when nothing was retrieved. */
             datapoints: components["schemas"]["Passage"][];
             /** @description Everything that retrieval considered, best first, without texts. */

@@ -72,7 +72,7 @@ export const record = object(
     retrieval: nullable(retrieval),
     citations: list(citation),
   },
-  { uses: list(use) },
+  { uses: list(use), adapters: list(object({ generation: string, weight: string })) },
 );
 
 /** A datanet reached a version. */
@@ -198,6 +198,9 @@ export function checkRecord(record: Record): void {
     const place = `record.citations[${i}]`;
     if (!passages.has(n)) throw new Error(`${place}: it names passage ${n}, which was not in the prompt`);
     if (start >= end) throw new Error(`${place}: it spans ${start} to ${end}, which is empty`);
+  }
+  if (record.adapters && record.adapters[0]?.generation !== record.adapter_generation) {
+    throw new Error("record.adapters: the first of them is not the record's adapter_generation");
   }
   if (record.uses) checkUses(record.uses, passages);
 }

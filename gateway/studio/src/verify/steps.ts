@@ -262,7 +262,11 @@ class Plan {
     const { record } = this.bundle;
     await attempt("record", "The record", async () => checkRecord(record));
     const adapter = record.adapter_generation;
-    const model = `model ${record.model}, ${adapter === null ? "without an adapter" : `adapter generation ${adapter}`}`;
+    const mixed = record.adapters
+      ?.map(({ generation, weight }) => `${generation} at weight ${weight}`)
+      .join(" and ");
+    const named = mixed ? `adapter generations ${mixed}` : `adapter generation ${adapter}`;
+    const model = `model ${record.model}, ${adapter === null ? "without an adapter" : named}`;
     const used = this.candidates.filter((candidate) => candidate.in_prompt !== null).length;
     const drew = record.retrieval
       ? `It considered ${this.candidates.length} datapoints, of which ${used} were put before the model.`

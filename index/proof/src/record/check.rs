@@ -27,6 +27,11 @@ impl Record {
         if !is_utc(&self.time) {
             return wrong(format!("time `{}` is not RFC 3339 in UTC, as in 2026-01-31T23:59:59Z", self.time));
         }
+        if let Some(adapters) = &self.adapters
+            && adapters.first().map(|first| &first.generation) != self.adapter_generation.as_ref()
+        {
+            return wrong("the first of its adapters is not its adapter_generation".to_owned());
+        }
         let mut passages = HashSet::new();
         if let Some(retrieval) = &self.retrieval {
             passages = retrieval.passages()?;

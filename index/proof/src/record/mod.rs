@@ -60,6 +60,19 @@ pub struct Record {
     /// ([`crate::uses`]), in the order of the pseudonyms. Absent in records from before there were counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<Vec<Use>>,
+    /// Where several adapters were attached, or one not at weight 1: all of them, the first being `adapter_generation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterShare>>,
+}
+
+/// An adapter among several that answered together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterShare {
+    /// Its immutable generation.
+    pub generation: String,
+    /// The weight that the request gave it, as scores are written ([`crate::canonical::fixed`]).
+    pub weight: String,
 }
 
 /// The type string of a [`Record`].

@@ -91,6 +91,7 @@ pub(crate) fn world() -> World {
         model: "small".into(),
         base_weights: Hash::of(b"weights"),
         adapter_generation: Some("tenancy@7".into()),
+        adapters: None,
         caller: own.commit(field::CALLER, "key-1").unwrap(),
         retrieval: Some(Retrieval {
             query: own.commit(field::QUERY, "notice period").unwrap(),

@@ -1,26 +1,29 @@
-// Who may retrieve from a datanet: grants, given and taken back.
+// Who may retrieve from a datanet, and train on it: grants, given and taken back; and the adapters that were trained.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
-import { grants } from "../../api/queries";
+import { grants, trainedOn } from "../../api/queries";
 import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/dialog";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
-import { TextField } from "../../ui/field";
+import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
-import { Ago } from "../../ui/text";
+import { Ago, Hash } from "../../ui/text";
 
 export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
   const { name } = datanet;
   const client = useQueryClient();
   const { data, error } = useQuery(grants(name));
   const [subject, setSubject] = useState("");
+  const [training, setTraining] = useState(false);
   const [revoking, setRevoking] = useState<string | null>(null);
   const refresh = () => client.invalidateQueries({ queryKey: ["datanets", name, "grants"] });
   const grant = useMutation({
     mutationFn: async (to: string) =>
       body(
-        await api.PUT("/v1/datanets/{name}/grants/{subject}", { params: { path: { name, subject: to } } }),
+        await api.PUT("/v1/datanets/{name}/grants/{subject}", {
+          params: { path: { name, subject: to }, query: { training } },
+        }),
       ),
     onSuccess: () => {
       setSubject("");
@@ -46,6 +49,15 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
           value={subject}
           onChange={(event) => setSubject(event.target.value)}
         />
+        <SelectField
+          label="For"
+          hint="Training is another purpose than retrieval."
+          value={training ? "training" : "retrieval"}
+          onChange={(event) => setTraining(event.target.value === "training")}
+        >
+          <option value="retrieval">retrieving</option>
+          <option value="training">retrieving, and training on it</option>
+        </SelectField>
         <Button type="submit" look="primary" disabled={!subject.trim() || grant.isPending}>
           Grant
         </Button>
@@ -63,6 +75,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
               <thead>
                 <tr>
                   <th scope="col">Who</th>
+                  <th scope="col">May</th>
                   <th scope="col">Granted by</th>
                   <th scope="col">When</th>
                   <th scope="col">
@@ -74,6 +87,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
                 {data.map((one) => (
                   <tr key={one.subject}>
                     <td className="strong">{one.subject}</td>
+                    <td>{one.training ? "retrieve, train" : "retrieve"}</td>
                     <td>{one.granted_by}</td>
                     <td className="quiet">
                       <Ago at={one.granted_at} />
@@ -90,6 +104,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
           )}
         </TableCard>
       )}
+      <TrainedOn name={name} />
       <Confirm
         open={revoking !== null}
         onClose={() => setRevoking(null)}
@@ -104,5 +119,49 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
         From the next request on, {name} does not exist for {revoking}.
       </Confirm>
     </div>
+  );
+}
+
+/** What was learnt stays learnt: a grant that is taken back does not undo these. */
+function TrainedOn({ name }: { name: string }) {
+  const { data, error } = useQuery(trainedOn(name));
+  if (error) return <ErrorNote error={error} />;
+  if (!data || data.length === 0) return null;
+  return (
+    <section className="stack" aria-labelledby="trained-on">
+      <h2 id="trained-on">Adapters trained on it</h2>
+      <TableCard label="Adapters trained on it">
+        <table className="table">
+          <thead>
+            <tr>
+              <th scope="col">Adapter</th>
+              <th scope="col">Generation</th>
+              <th scope="col">Whose</th>
+              <th scope="col" className="number">
+                Learnt
+              </th>
+              <th scope="col" className="number">
+                Held out
+              </th>
+              <th scope="col">When</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.map((one) => (
+              <tr key={one.job}>
+                <td className="strong">
+                  {one.base}:{one.alias}
+                </td>
+                <td>{one.generation ? <Hash value={one.generation} label="generation" /> : "not yet"}</td>
+                <td>{one.owner}</td>
+                <td className="number">{one.learnt}</td>
+                <td className="number">{one.held_out}</td>
+                <td className="quiet">{one.finished_at && <Ago at={one.finished_at} />}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableCard>
+    </section>
   );
 }

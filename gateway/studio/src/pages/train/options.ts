@@ -271,6 +271,7 @@ export const PRESET_VALUES: Record<Preset, Options> = {
     epochs: 1,
     max_length: 512,
     packing: true,
+    gradient_accumulation: 1,
   },
   balanced: {
     ...SAME,
@@ -280,6 +281,7 @@ export const PRESET_VALUES: Record<Preset, Options> = {
     epochs: 3,
     max_length: 512,
     packing: true,
+    gradient_accumulation: 1,
     early_stopping_patience: 3,
   },
   thorough: {
