@@ -3,6 +3,7 @@
 //! The directory of a run holds `checkpoints/step-…`, the last ones, and `best`, the adapter with the lowest evaluation loss.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -216,6 +217,19 @@ impl Run {
             }
             _ => Ok(self.session.adapter().clone()),
         }
+    }
+
+    /// The rows that [`Self::adapter`] learnt from: those of the steps up to it, which need not be all there are.
+    #[must_use]
+    pub fn learnt(&self) -> BTreeSet<&str> {
+        let options = &self.progress.options;
+        let steps = match self.progress.best {
+            Some((_, step)) if options.early_stopping_patience.is_some() => step,
+            _ => self.progress.step,
+        };
+        let epochs = (0..).flat_map(|at| plan::epoch(&self.lengths, options, at));
+        let examples = epochs.take(steps).flatten().flatten();
+        examples.map(|example| self.data.train[example].row.as_str()).collect()
     }
 
     /// Makes steps until the end. `on` hears of everything, on this thread.

@@ -201,6 +201,11 @@ fn work(dir: &Path, log: &mut files::Log<'_>) -> Result<Outcome, JobError> {
     }
     let adapter: Adapter = run.adapter()?;
     adapter.export(&dir.join("adapter"))?;
+    // What was not reached was not learnt, and must not be said to have been.
+    let learnt = run.learnt();
+    let used: Vec<&UsedRow> =
+        ready.rows.iter().filter(|row| row.held_out || learnt.contains(row.row.as_str())).collect();
+    files::lines(&dir.join("rows.jsonl"), &used)?;
     let measured = memory::resident().map_or(0, |[_, peak]| peak);
     log.write(Level::Info, "The adapter is written".into(), json!({"peak_memory_bytes": measured}))?;
     drop(run);
