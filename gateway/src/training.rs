@@ -19,7 +19,7 @@ use std::{
 use anyhow::Context;
 use cairn_adapters::store::{Caller as StoreCaller, Source as AdapterSource, Upload};
 use cairn_openapi::fine_tuning::{FineTuningRequest, Hyperparameters};
-use cairn_proof::training::TrainingSource;
+use cairn_proof::training::{Consent, TrainingSource};
 use cairn_trainer::{
     End, TrainOptions,
     data::RowTemplate,
@@ -159,7 +159,8 @@ async fn spec(
     let source = match (request.training_file.strip_prefix("datanet:"), &request.template) {
         (Some(name), Some(template)) => {
             let path = dir.join("source.jsonl");
-            provenance::note_source(dir, &export(state, caller, name, &path).await?)?;
+            let exported = export(state, caller, name, &path).await?;
+            provenance::note_source(dir, exported)?;
             let template = RowTemplate::new(template.system.as_deref(), &template.user, &template.assistant)
                 .map_err(|error| ApiError::invalid("template", error.to_string()))?;
             Source::Rows { path, template }
@@ -176,7 +177,7 @@ async fn spec(
         (None, None) => {
             let path = dir.join("source.jsonl");
             take(state, caller, "training_file", &request.training_file, &path).await?;
-            provenance::note_source(dir, &provenance::of_file(&path)?)?;
+            provenance::note_source(dir, provenance::of_file(&path)?)?;
             Source::File { path }
         }
     };
@@ -185,6 +186,7 @@ async fn spec(
         Some(file) => {
             let path = dir.join("validation-source.jsonl");
             take(state, caller, "validation_file", file, &path).await?;
+            provenance::note_source(dir, provenance::of_file(&path)?)?;
             Some(path)
         }
     };
@@ -267,7 +269,11 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
         );
         return Err(ApiError::new(Code::InsufficientScope, message));
     }
-    let consent = if caller.bounds().is_none() { "operator" } else { "grant" };
+    let consent = match caller.bounds() {
+        Some(subject) if subject == datanet.owner => Consent::Own,
+        Some(_) => Consent::Grant,
+        None => Consent::Operator,
+    };
     let parsed = datanet.name.parse().map_err(|_| ApiError::no_datanet(name))?;
     let (index, to) = (state.index.clone(), to.to_owned());
     let written = state.runtime.spawn(async move {
@@ -296,7 +302,7 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
         }
         file.flush().context("the rows cannot be written")?;
         let datanet = Some(parsed.to_string());
-        Ok(TrainingSource { datanet, size: Some(size), root: Some(root), file: None, consent: consent.into() })
+        Ok(TrainingSource { datanet, size: Some(size), root: Some(root), file: None, consent })
     });
     written.await.map_err(ApiError::internal)?.map_err(|error: anyhow::Error| ApiError::internal(error))
 }

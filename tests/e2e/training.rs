@@ -73,6 +73,12 @@ async fn a_file_becomes_an_adapter_that_answers() {
         preview["memory_bytes"].as_u64() > Some(100 << 20) && preview["seconds"].as_f64() > Some(0.0),
         "{preview:#}"
     );
+    // A bound on time becomes as many steps as fit, which are fewer than fifty epochs.
+    let mut bounded = request.clone();
+    bounded["method"] = quick(json!({"max_steps": null, "max_time": 1, "epochs": 50}));
+    let bounded = client.post("/v1/fine_tuning/preview", bounded).await.ok();
+    let steps = bounded["options"]["max_steps"].as_u64().unwrap_or_else(|| panic!("{bounded:#}"));
+    assert!((1..550).contains(&steps) && bounded["steps"] == steps, "{bounded:#}");
     let segments = preview["validation"]["samples"][0]["segments"].as_array().expect("segments").clone();
     let learnt: String =
         segments.iter().filter(|it| it["supervised"] == true).filter_map(|it| it["text"].as_str()).collect();
@@ -225,6 +231,14 @@ async fn a_datanet_is_trained_on_only_where_that_was_granted() {
     let row = used(&gateway, &id);
     let datapoint = row.strip_prefix("jargon/").expect("a datapoint");
     proved(&gateway, &client, &id, &row, "by the datanet's grant of training").await;
+    // Whoever loses the grant keeps the proof, and not the text.
+    let proof = async || {
+        let request = client.request(Method::GET, &format!("/v1/fine_tuning/jobs/{id}/provenance/proof"));
+        client.send(request.query(&[("row", &row)])).await.ok()
+    };
+    assert!(proof().await["datapoint"]["disclosed"]["text"].is_object());
+    assert_eq!(admin.delete(&grant).await.status, 204);
+    assert_eq!(proof().await.get("datapoint"), None);
     let path = "/v1/datanets/jargon/trainings";
     let query = [("datapoint", datapoint)];
     let trainings = admin.send(admin.request(Method::GET, path).query(&query)).await.ok();

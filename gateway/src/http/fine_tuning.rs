@@ -240,16 +240,20 @@ pub(crate) async fn row_proof(
     row: Query<RowQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let stored = on_record(&state, &caller, &id).await?;
-    let bundle =
-        training::provenance::bundle(&state, &training::directory(&state.config, &stored.id), &row.row).await?;
+    let dir = training::directory(&state.config, &stored.id);
+    let bundle = training::provenance::bundle(&state, &dir, &row.row, sees(&caller)).await?;
     let name = format!("attachment; filename=\"{}.cairn.json\"", stored.id);
     Ok(HttpResponse::Ok().content_type("application/json").insert_header(("content-disposition", name)).body(bundle))
 }
 
+/// Whose records a caller sees: its own, and as an auditor or administrator everyone's (`None`).
+fn sees(caller: &Caller) -> Option<&str> {
+    if caller.has(&[Role::Auditor]) { None } else { caller.bounds() }
+}
+
 /// What is on record of a job is for its owner, auditors and administrators.
 async fn on_record(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
-    let bounds = if caller.has(&[Role::Auditor]) { None } else { caller.bounds() };
-    let job = state.store.training(id, bounds).await?;
+    let job = state.store.training(id, sees(caller)).await?;
     job.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no fine-tuning job {id:?}")))
 }
 

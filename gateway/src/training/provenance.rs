@@ -13,7 +13,7 @@ use cairn_proof::{
     bundle::LogProof,
     datapoint::Field,
     record::Entry as LogEntry,
-    training::{TrainingDatapoint, TrainingKind, TrainingRow, TrainingRows, TrainingSource},
+    training::{Consent, TrainingDatapoint, TrainingKind, TrainingRow, TrainingRows, TrainingSource},
 };
 use cairn_trainer::job::{self, Exported, Source, Spec, UsedRow};
 use serde::{Deserialize, Serialize};
@@ -37,16 +37,19 @@ pub(crate) struct Provenance {
     pub(crate) entry: TrainingEntry,
 }
 
-/// Writes down where a job's rows come from, and by what right.
-pub(super) fn note_source(dir: &Path, source: &TrainingSource) -> Result<(), ApiError> {
-    job::write(&dir.join(SOURCE), &vec![source]).map_err(ApiError::internal)
+/// Adds to what is written down of where a job's rows come from, and by what right.
+pub(super) fn note_source(dir: &Path, source: TrainingSource) -> Result<(), ApiError> {
+    let path = dir.join(SOURCES);
+    let mut sources: Vec<TrainingSource> = job::read(&path).unwrap_or_default();
+    sources.push(source);
+    job::write(&path, &sources).map_err(ApiError::internal)
 }
 
 /// The source for a file of the owner's own.
 pub(super) fn of_file(path: &Path) -> Result<TrainingSource, ApiError> {
     let bytes = std::fs::read(path).map_err(ApiError::internal)?;
     let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
-    Ok(TrainingSource { datanet: None, size: None, root: None, file: Some(Hash::from(digest)), consent: "own".into() })
+    Ok(TrainingSource { datanet: None, size: None, root: None, file: Some(Hash::from(digest)), consent: Consent::Own })
 }
 
 /// Puts a finished run into the log; done once, and again after a crash in between (the job's name tells that it is one run).
@@ -56,7 +59,7 @@ pub(super) async fn record(
     dir: &Path,
     generation: &str,
 ) -> anyhow::Result<Provenance> {
-    if let Ok(done) = read(dir) {
+    if let Some(done) = read(dir).ok().filter(|done| done.entry.generation.to_string() == generation) {
         return Ok(done);
     }
     let spec: Spec = job::read(&dir.join("job.json"))?;
@@ -69,7 +72,7 @@ pub(super) async fn record(
         base_weights: state.models.get(&job.base.parse()?)?.manifest.serving_hash.0.parse()?,
         generation: generation.parse()?,
         config: serde_json::to_string(&spec.options)?,
-        sources: job::read(&dir.join(SOURCE))?,
+        sources: job::read(&dir.join(SOURCES))?,
         rows: summary,
         owner: job.owner.clone(),
         time: now(),
@@ -86,8 +89,14 @@ pub(crate) fn read(dir: &Path) -> Result<Provenance, job::JobError> {
     job::read(&dir.join(PROVENANCE))
 }
 
-/// The bundle that proves a row's use. The datapoint is opened where it still is what it was.
-pub(crate) async fn bundle(state: &AppState, dir: &Path, row: &str) -> Result<Vec<u8>, ApiError> {
+/// The bundle that proves a row's use. The datapoint is opened where it still is what it was, and `subject` may see it now
+/// (`None`: may see all): whoever lost the grant keeps the proof, and not the text.
+pub(crate) async fn bundle(
+    state: &AppState,
+    dir: &Path,
+    row: &str,
+    subject: Option<&str>,
+) -> Result<Vec<u8>, ApiError> {
     let no_entry = || ApiError::new(Code::NotFound, "the run has no entry in the log yet: it has not ended".to_owned());
     let provenance = read(dir).map_err(|_| no_entry())?;
     let rows = rows(dir).map_err(ApiError::internal)?;
@@ -97,7 +106,7 @@ pub(crate) async fn bundle(state: &AppState, dir: &Path, row: &str) -> Result<Ve
     })?;
     let (_, tree) = TrainingRows::of(&rows).map_err(ApiError::internal)?;
     let path = tree.inclusion(found as u64, rows.len() as u64).map_err(ApiError::internal)?;
-    let datapoint = datapoint(state, &rows[found]).await?;
+    let datapoint = datapoint(state, &rows[found], subject).await?;
     let index = provenance.log_index;
     let place = state.ledger.read(move |log| LogProof::of(log, index)).await.map_err(ApiError::internal)?;
     let place = place.map_err(ApiError::internal)?;
@@ -106,8 +115,15 @@ pub(crate) async fn bundle(state: &AppState, dir: &Path, row: &str) -> Result<Ve
     bundle.map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
 }
 
-async fn datapoint(state: &AppState, row: &TrainingRow) -> Result<Option<TrainingDatapoint>, ApiError> {
+async fn datapoint(
+    state: &AppState,
+    row: &TrainingRow,
+    subject: Option<&str>,
+) -> Result<Option<TrainingDatapoint>, ApiError> {
     let Some((datanet, id)) = row.row.split_once('/') else { return Ok(None) };
+    if state.store.datanet(datanet, subject).await?.is_none() {
+        return Ok(None);
+    }
     let Ok(datanet) = datanet.parse() else { return Ok(None) };
     let Ok(id) = id.parse() else { return Ok(None) };
     let Ok(Some(stored)) = state.index.datapoint(&datanet, &id).await else { return Ok(None) };
@@ -152,5 +168,5 @@ fn stored_rows(spec: &Spec, rows: &[TrainingRow]) -> anyhow::Result<Vec<StoredTr
     Ok(rows.iter().filter_map(stored).collect())
 }
 
-const SOURCE: &str = "sources.json";
+const SOURCES: &str = "sources.json";
 const PROVENANCE: &str = "provenance.json";

@@ -8,7 +8,7 @@ use cairn_proof::datapoint::{Commitment, DatapointFields, Field};
 use cairn_proof::record::Entry;
 use cairn_proof::report::{Outcome, verify_files};
 use cairn_proof::training::{
-    TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingKind, TrainingRow, TrainingRows, TrainingSource,
+    Consent, TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingKind, TrainingRow, TrainingRows, TrainingSource,
     verify_training,
 };
 use cairn_proof::{Hash, Log, Salt, Trust, leaf_hash};
@@ -54,7 +54,7 @@ fn entry(rows: TrainingRows) -> TrainingEntry {
             size: Some(9),
             root: Some(Hash::from([3; 32])),
             file: None,
-            consent: "grant".into(),
+            consent: Consent::Grant,
         }],
         rows,
         owner: "trainer".into(),

@@ -44,7 +44,7 @@ pub struct Exported {
 /// A row that a job learns from or is evaluated on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedRow {
-    /// Its identity: `datanet/id`, or `line <n>` of a file.
+    /// Its identity: `datanet/id`, `line <n>` of a file, or `validation line <n>` of the one to evaluate on.
     pub row: String,
     /// Of a datapoint the hash of its leaf, of a line the SHA-256 of what it says; hex.
     pub leaf: String,
@@ -122,9 +122,13 @@ pub fn prepare(spec: &Spec) -> Result<Ready, JobError> {
     let (dataset, mut leaves) = load(&spec.source)?;
     let (train, held_out) = match &spec.validation {
         Some(path) => {
-            let other = read_file(path)?;
-            leaves.extend(hashed(&other.rows));
-            (dataset.rows.clone(), other.rows)
+            let mut other = read_file(path)?.rows;
+            // Both files have a line 1.
+            for row in &mut other {
+                row.id = format!("validation {}", row.id);
+            }
+            leaves.extend(hashed(&other));
+            (dataset.rows.clone(), other)
         }
         None => split(&dataset.rows, spec)?,
     };
@@ -254,5 +258,28 @@ impl Chat for Chatting {
 
     fn text_ends(&self) -> [&str; 2] {
         ["", self.0.special("eos_token").unwrap_or_default()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_hashed_as_the_format_says() {
+        // Each is what sha256sum prints of the canonical JSON that docs/log-format.md describes.
+        let chat = vec![Message::new(Role::User, "What?"), Message::new(Role::Assistant, "A \"café\".")];
+        let cases = [
+            (Content::Chat(chat), "e88ee306c786e48fdd2ed52d146269b28a420a6c1e6dcfd4f515ed2f8da8f269"),
+            (
+                Content::Completion { prompt: "a".into(), completion: "b".into() },
+                "1ea9cdbbe8027a633a05cc56b3cceb9d3e8115d7a55b3ed5c90fa61988190ba0",
+            ),
+            (Content::Text("t".into()), "0930d8acd47c6f051d2618887ab3be22919129acbc3b6b0525d9cb3e6014a5de"),
+        ];
+        for (content, expected) in cases {
+            let row = Row { id: "line 1".into(), line: 1, content };
+            assert_eq!(hashed(&[row])["line 1"], expected);
+        }
     }
 }

@@ -155,8 +155,8 @@ fn compare(
 }
 
 impl Evaluation {
-    /// The figures that an event shows, `{"event", "metrics"}`: each metric of base and adapter, with its sentence.
-    pub fn headline(&self) -> Value {
+    /// The figures that an event shows: each metric of base and adapter, with its sentence.
+    pub(super) fn headline(&self) -> Value {
         let metric = |metric: &crate::report::Metric| {
             serde_json::json!({"metric": metric.kind, "base": metric.base.value, "adapter": metric.adapter.value,
                 "verdict": metric.verdict(), "sentence": metric.sentence()})

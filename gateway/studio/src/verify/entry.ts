@@ -128,6 +128,26 @@ export const rotation = object({
   by_next: string,
 });
 
+/** Where a run's rows came from: a datanet's snapshot, or a file; and by what right. */
+const source = object(
+  { consent: oneOf("grant", "operator", "own") },
+  { datanet: string, size: count, root: hash, file: hash },
+);
+
+/** An adapter was trained. */
+export const training = object({
+  type: oneOf("cairn/training/v1"),
+  job: string,
+  base: string,
+  base_weights: hash,
+  generation: hash,
+  config: string,
+  sources: list(source),
+  rows: object({ learnt: count, held_out: count, root: hash }),
+  owner: string,
+  time: string,
+});
+
 export type Datapoint = Of<typeof datapoint>;
 export type Candidate = Of<typeof candidate>;
 export type Citation = Of<typeof citation>;
@@ -136,9 +156,10 @@ export type Snapshot = Of<typeof snapshot>;
 export type Tombstone = Of<typeof tombstone>;
 export type Adapter = Of<typeof adapter>;
 export type Rotation = Of<typeof rotation>;
+export type Training = Of<typeof training>;
 type Use = Of<typeof use>;
 /** An entry of the log, told apart by its `type`. */
-export type Entry = Record | Snapshot | Tombstone | Adapter | Rotation;
+export type Entry = Record | Snapshot | Tombstone | Adapter | Rotation | Training;
 
 /** Reads an entry of the log, which must be canonical, of a known type and free of contradictions. */
 export function parseEntry(bytes: Bytes): Entry {
@@ -158,6 +179,8 @@ export function parseEntry(bytes: Bytes): Entry {
       return adapter(value, "");
     case "cairn/rotation/v1":
       return rotation(value, "");
+    case "cairn/training/v1":
+      return training(value, "");
     default:
       throw new Error(`type: ${JSON.stringify(type)} is no kind of entry that is known`);
   }

@@ -61,9 +61,20 @@ pub struct TrainingSource {
     /// SHA-256 of the uploaded file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Hash>,
-    /// The consent in force: `grant`, the datanet's grant of training to the owner; `operator`, an administrator's run;
-    /// `own`, a file of the owner's own.
-    pub consent: String,
+    /// The consent in force.
+    pub consent: Consent,
+}
+
+/// By what right rows were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// The datanet's grant of training to the run's owner.
+    Grant,
+    /// An administrator's run.
+    Operator,
+    /// The run's owner also owns the datanet, or brought the file.
+    Own,
 }
 
 /// The rows of a run.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingRow};
+use super::{Consent, TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingRow};
 use crate::bundle::{VerifyError, checkpoint, cosigners, opens};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
@@ -82,10 +82,10 @@ fn report(bundle: TrainingBundle, checkpoint: &SignedCheckpoint, trust: &Trust, 
         entry.generation, entry.base, entry.base_weights, entry.rows.learnt, entry.rows.held_out
     ));
     for source in &entry.sources {
-        let by_right = match source.consent.as_str() {
-            "grant" => "by the datanet's grant of training",
-            "operator" => "by the operator's own right",
-            _ => "the trainer's own",
+        let by_right = match source.consent {
+            Consent::Grant => "by the datanet's grant of training",
+            Consent::Operator => "by the operator's own right",
+            Consent::Own => "the trainer's own",
         };
         proved.push(match (&source.datanet, source.size, source.file) {
             (Some(name), Some(size), _) => {
