@@ -73,7 +73,8 @@ def main(binary, python, checkpoint, report, rounds="3"):
         "",
         f"A random checkpoint of SmolLM2-135M's shapes, float32; r = 16 on all linear layers, batches of {ROWS} x {LENGTH} tokens, all "
         "supervised, gradient checkpointing, AdamW. Both start from B = 0, so the loss of the first step says that they "
-        "compute the same; NF4 rounds the weights.",
+        "compute the same; NF4 rounds the weights. Peak memory is that of the whole process; torch's wheel for CUDA, the one on "
+        "PyPI, brings large libraries along.",
         "",
         f"- Processor: {processor}",
         f"- {versions.strip()}",
