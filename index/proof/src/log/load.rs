@@ -49,10 +49,14 @@ pub(crate) fn read_cosigned<S: Storage>(storage: &S, keys: &KeyHistory) -> Resul
 pub(crate) fn read_rotations<S: Storage>(storage: &S) -> Result<Vec<Rotation>> {
     let text = read_text(storage, ROTATIONS)?.unwrap_or_default();
     let damaged = |error: Error| Error::DamagedFile { file: ROTATIONS.into(), problem: error.to_string() };
-    let rotations: Vec<Rotation> = text.lines().map(|line| from_canonical(line.as_bytes())).collect::<Result<_>>().map_err(damaged)?;
+    let rotations: Vec<Rotation> =
+        text.lines().map(|line| from_canonical(line.as_bytes())).collect::<Result<_>>().map_err(damaged)?;
     // `lines` forgives a missing last newline and CR LF, which a later append or another reader would not.
     if rotations_text(&rotations)? != text.as_bytes() {
-        return Err(Error::DamagedFile { file: ROTATIONS.into(), problem: "its lines do not each end with one newline".into() });
+        return Err(Error::DamagedFile {
+            file: ROTATIONS.into(),
+            problem: "its lines do not each end with one newline".into(),
+        });
     }
     Ok(rotations)
 }
