@@ -324,6 +324,17 @@ class Agreement(unittest.TestCase):
         files = [(text[:80], file({**bundle, "log": {**bundle["log"], "checkpoint": text}})) for text in spoiled]
         self.assertEqual(self.agree(files), {"checkpoint": len(files)})
 
+    def test_an_anchor_is_not_checked_here_and_breaks_nothing(self):
+        anchored = (GOLDEN / "anchored.json").read_bytes()
+        self.known(json.loads(anchored), "anchors")
+        self.assertEqual(self.agree([("anchored", anchored)]), {"proved": 1})
+        self.assertEqual(sum("log.anchor is NOT checked" in line for line in verify(anchored, KEY)), 1)
+        self.assertFalse(any("log.anchor" in line for line in verify(DATA, KEY)))
+        for member in (None, [], {}, {"anchor": {}}, {"anchor": {}, "path": ["x"]}, {"anchor": {}, "path": [], "x": 1}):
+            bundle = json.loads(anchored)
+            bundle["log"]["anchor"] = member
+            self.assertEqual(self.agree([(str(member), file(bundle))]), {"form": 1})
+
     def known(self, bundle, what):
         """Skips where the binary is from before bundles held `what`."""
         if rust(self.directory.name, 0, file(bundle)) == "form":

@@ -32,6 +32,8 @@ mod trust;
 pub mod uses;
 pub mod witness;
 
+pub use cairn_anchor_proof as anchor;
+
 pub use bundle::{Bundle, VerifyError, verify, verify_with};
 pub use checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 pub use commitment::{Opening, Salt};

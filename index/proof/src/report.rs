@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, DatapointProof, LogProof, Status, VerifyError, verify_with};
+use crate::anchor::Proved;
+use crate::bundle::{self, Bundle, DatapointProof, LogProof, Status, VerifyError, verify_with};
 use crate::checkpoint::SignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
@@ -29,6 +30,9 @@ pub struct Report {
     pub log_index: u64,
     /// Witnesses that cosigned the checkpoint.
     pub cosigned_by: Vec<Cosigner>,
+    /// The anchor on a chain, where the bundle has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Proved>,
     /// The record.
     pub record: Record,
     /// The datapoints.
@@ -39,6 +43,14 @@ pub struct Report {
     pub proved: Vec<String>,
     /// What this bundle does not show, a sentence each.
     pub not_shown: Vec<String>,
+}
+
+/// What the verifier found beside what the bundle says itself.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) cosigned_by: Vec<Cosigner>,
+    pub(crate) anchor: Option<Proved>,
+    pub(crate) citations: Vec<Quote>,
 }
 
 /// A witness that cosigned the checkpoint.
@@ -126,14 +138,13 @@ impl Outcome {
 
 impl Report {
     /// The report of a bundle in which everything holds. Only the verifier makes one.
-    pub(crate) fn new(
-        bundle: &Bundle,
-        checkpoint: &SignedCheckpoint,
-        trust: &Trust,
-        cosigned_by: Vec<Cosigner>,
-        citations: Vec<Quote>,
-    ) -> Report {
-        let mut proved = proved(bundle, checkpoint, &citations);
+    pub(crate) fn new(bundle: &Bundle, checkpoint: &SignedCheckpoint, trust: &Trust, found: Findings) -> Report {
+        let Findings { cosigned_by, anchor, citations } = found;
+        let (mut proved, mut not_shown) = (proved(bundle, checkpoint, &citations), not_shown(bundle));
+        let (anchored, open) = bundle::words("record", &bundle.log, anchor.as_ref());
+        // After the sentence on the record's place in the log.
+        proved.splice(3..3, anchored);
+        not_shown.splice(0..0, open);
         // After the sentence on the signature, of which these are the terms.
         proved.splice(2..2, signature(&bundle.key, &bundle.log, trust, &cosigned_by));
         Report {
@@ -142,10 +153,11 @@ impl Report {
             log_root: checkpoint.root(),
             log_index: bundle.log.index,
             cosigned_by,
+            anchor,
             record: bundle.record.clone(),
             datapoints: bundle.datapoints.clone(),
             proved,
-            not_shown: not_shown(bundle),
+            not_shown,
             citations,
         }
     }
@@ -362,7 +374,7 @@ fn not_shown(bundle: &Bundle) -> Vec<String> {
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days to a date in the calendar that begins on 1 March 0000, in which a leap day is a year's last.
     let days = days.saturating_add(719_468);

@@ -1,7 +1,10 @@
-//! What a verifier trusts: one key of the log, the witnesses it knows, and how many of them must have cosigned.
+//! What a verifier trusts: one key of the log, the witnesses it knows and how many of them must have cosigned, and what it
+//! knows of the chain on which the log is anchored.
 
 use std::fs;
 use std::path::Path;
+
+use cairn_anchor_proof::Pins;
 
 use crate::canonical::from_canonical;
 use crate::cosignature::WitnessKey;
@@ -16,12 +19,13 @@ pub struct Trust {
     rotations: Vec<Rotation>,
     witnesses: Vec<WitnessKey>,
     required: usize,
+    anchor: Option<Pins>,
 }
 
 impl Trust {
-    /// Trusts the log's key, and requires no witness.
+    /// Trusts the log's key, and requires no witness and no anchor.
     pub fn new(key: VerifyingKey) -> Trust {
-        Trust { key, rotations: Vec::new(), witnesses: Vec::new(), required: 0 }
+        Trust { key, rotations: Vec::new(), witnesses: Vec::new(), required: 0, anchor: None }
     }
 
     /// Reads a key file: the log's key line and after it, if its key was ever changed, the rotation entries, one a line,
@@ -57,6 +61,12 @@ impl Trust {
         Ok(self)
     }
 
+    /// Requires an anchor, and that it is what these pins say. Without this an anchor that is there must hold all the same.
+    pub fn with_anchor(mut self, pins: Pins) -> Trust {
+        self.anchor = Some(pins);
+        self
+    }
+
     /// The log's key that is trusted.
     pub fn key(&self) -> &VerifyingKey {
         &self.key
@@ -70,6 +80,11 @@ impl Trust {
     /// How many of them must have cosigned.
     pub fn required(&self) -> usize {
         self.required
+    }
+
+    /// What the required anchor must be, if one is required.
+    pub fn anchor(&self) -> Option<&Pins> {
+        self.anchor.as_ref()
     }
 
     /// The keys that follow from the trusted one, the rotations known and those given.

@@ -19,6 +19,9 @@ const datapointProof = object(
   { erased: object({ index: count, path: list(hash), tombstone }) },
 );
 
+/** A root of the log on a blockchain. It takes Keccak and RLP to check, which browsers lack: it is not checked here. */
+const anchor = object({ anchor: any, path: list(hash) });
+
 /** One answer with everything that proves it. */
 export const bundle = object({
   type: oneOf("cairn/bundle/v1"),
@@ -26,7 +29,7 @@ export const bundle = object({
   record,
   log: object(
     { index: count, path: list(hash), checkpoint: string },
-    { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })) },
+    { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })), anchor },
   ),
   datapoints: list(datapointProof),
   openings: object({}, { request: opening, response: opening, query: opening, caller: opening }),

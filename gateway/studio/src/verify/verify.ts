@@ -178,7 +178,7 @@ async function describe(bytes: Uint8Array): Promise<string> {
   return `${bytes.length} bytes with SHA-256 ${digest}. There is only one way to write these values, and this is it.`;
 }
 
-function notShown({ openings, record, datapoints }: Bundle): string[] {
+function notShown({ openings, record, datapoints, log }: Bundle): string[] {
   const hidden = [
     ...(openings.request ? [] : ["the request"]),
     ...(openings.response ? [] : ["the response"]),
@@ -192,6 +192,11 @@ function notShown({ openings, record, datapoints }: Bundle): string[] {
   const rest = (record.retrieval?.candidates.length ?? 0) - datapoints.length;
   if (rest > 0)
     sentences.push(`It gives no proof for datapoints that were considered but not used: ${rest}.`);
+  if (log.anchor) {
+    sentences.push(
+      "It carries an anchor on a blockchain, which is not checked here; `cairn verify --anchor` does.",
+    );
+  }
   return [
     ...sentences,
     "Times are those the operator wrote down; the log fixes their order, not the clock.",

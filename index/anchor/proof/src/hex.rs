@@ -39,6 +39,13 @@ impl FromStr for Bytes {
     }
 }
 
+impl<const N: usize> Fixed<N> {
+    /// Reads what a person copied: explorers write addresses with capitals that are a checksum, which is not checked.
+    pub fn from_copied(text: &str) -> Result<Fixed<N>, Error> {
+        text.trim().to_ascii_lowercase().parse()
+    }
+}
+
 impl<const N: usize> FromStr for Fixed<N> {
     type Err = Error;
 

@@ -18,7 +18,7 @@ mod event;
 mod hex;
 mod proved;
 mod rlp;
-mod trie;
+pub mod trie;
 
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +202,7 @@ impl<const N: usize> From<[u8; N]> for Fixed<N> {
 }
 
 /// Keccak-256 as Ethereum uses it, which is not SHA3-256.
-pub(crate) fn keccak(bytes: &[u8]) -> [u8; 32] {
+pub fn keccak(bytes: &[u8]) -> [u8; 32] {
     use sha3::Digest as _;
     sha3::Keccak256::digest(bytes).into()
 }

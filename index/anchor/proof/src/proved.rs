@@ -84,14 +84,16 @@ impl Proved {
         match pins.block_hash {
             Some(_) => lines.push("The block's hash is the one you gave.".to_owned()),
             None => open.push(format!(
-                "Whether block {hash} is part of chain {} is not shown here: ask a node or an explorer that you trust for \
-                 the hash of block {number}, and give it to the verifier.",
-                event.chain_id
+                "Whether block {hash} is part of blockchain {chain} is for you to compare: look up block {number} of that \
+                 chain in a block explorer or node that you trust. If it shows another hash, the anchor proves nothing; if \
+                 it shows this one, give it to the verifier as the pinned block hash.",
+                chain = event.chain_id
             )),
         }
         if pins.contract.is_none() {
             open.push(format!(
-                "Any contract could have said this: compare the code at {} with CheckpointAnchor, and pin its address.",
+                "Any contract could have said this: compare {} with the address that the log's operator has published, \
+                 and the code there with CheckpointAnchor.",
                 event.contract
             ));
         }

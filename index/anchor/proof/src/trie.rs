@@ -14,7 +14,7 @@ use crate::keccak;
 use crate::rlp::{self, Item};
 
 /// The value at `position` of the trie with this root. Every node of the proof is used, none is left over.
-pub(crate) fn value<'a>(root: &[u8; 32], position: u64, proof: &'a [Bytes], what: &'static str) -> Result<&'a [u8]> {
+pub fn value<'a>(root: &[u8; 32], position: u64, proof: &'a [Bytes], what: &'static str) -> Result<&'a [u8]> {
     let broken = |problem| Error::Malformed { what, problem };
     let key: Vec<u8> = rlp::encode_integer(position).iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
     let (mut rest, mut expected) = (key.as_slice(), *root);

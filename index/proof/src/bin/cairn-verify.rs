@@ -5,13 +5,15 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cairn_proof::anchor::{Fixed, Pins};
 use cairn_proof::report::verify_file;
 use cairn_proof::{Trust, WitnessKey};
 
 const HELP: &str = "\
 Check a Cairn proof bundle offline.
 
-Usage: cairn-verify BUNDLE --key KEY [--witnesses FILE --require-witnesses K] [--json]
+Usage: cairn-verify BUNDLE --key KEY [--witnesses FILE --require-witnesses K]
+                    [--anchor] [--anchor-PIN VALUE]... [--json]
 
   BUNDLE       the proof bundle, a .json file as received
   --key KEY    file with the log's public key (cairn.pub), obtained from a source
@@ -21,6 +23,17 @@ Usage: cairn-verify BUNDLE --key KEY [--witnesses FILE --require-witnesses K] [-
                keys of witnesses you trust, one a line
   --require-witnesses K
                so many of them must have cosigned the checkpoint
+  --anchor     the log must be anchored on a blockchain, with this record under the
+               anchored root; each of the pins below requires this too
+  --anchor-block HASH
+               the block's hash, as a block explorer or node that you trust shows it;
+               without it the anchor is proved of the block in the file alone
+  --anchor-contract ADDRESS
+               the contract that the log's operator has published
+  --anchor-sender ADDRESS
+               the account that the log's operator has published
+  --anchor-chain ID
+               the blockchain, by its EIP-155 number: 1 is Ethereum's main chain
   --json       print the result as JSON
   -h, --help   print this
   --version    print the version
@@ -36,6 +49,7 @@ struct Arguments {
     key: PathBuf,
     witnesses: Option<PathBuf>,
     required: usize,
+    anchor: Option<Pins>,
     json: bool,
 }
 
@@ -76,12 +90,16 @@ fn main() -> ExitCode {
 /// The key file and the witness file, read.
 fn trust(arguments: &Arguments) -> cairn_proof::Result<Trust> {
     let witnesses = arguments.witnesses.as_deref().map(WitnessKey::load_all).transpose()?.unwrap_or_default();
-    Trust::load(&arguments.key)?.with_witnesses(witnesses, arguments.required)
+    let trust = Trust::load(&arguments.key)?.with_witnesses(witnesses, arguments.required)?;
+    Ok(match arguments.anchor {
+        Some(pins) => trust.with_anchor(pins),
+        None => trust,
+    })
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
     let (mut bundle, mut key, mut json) = (None, None, false);
-    let (mut witnesses, mut required) = (None, 0);
+    let (mut witnesses, mut required, mut anchor) = (None, 0, None::<Pins>);
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
@@ -93,6 +111,20 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
                 let number = arguments.next().and_then(|number| number.to_str()?.parse().ok());
                 required = number.ok_or("--require-witnesses needs a number")?;
             }
+            Some("--anchor") => drop(anchor.get_or_insert_default()),
+            Some("--anchor-block") => {
+                anchor.get_or_insert_default().block_hash = Some(pin("--anchor-block", arguments.next())?);
+            }
+            Some("--anchor-contract") => {
+                anchor.get_or_insert_default().contract = Some(pin("--anchor-contract", arguments.next())?);
+            }
+            Some("--anchor-sender") => {
+                anchor.get_or_insert_default().sender = Some(pin("--anchor-sender", arguments.next())?);
+            }
+            Some("--anchor-chain") => {
+                let number = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+                anchor.get_or_insert_default().chain_id = Some(number.ok_or("--anchor-chain needs a number")?);
+            }
             Some(option) if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ if bundle.is_none() => bundle = Some(argument.into()),
             _ => return Err("one bundle at a time".to_owned()),
@@ -103,8 +135,15 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments, String> {
         key: key.ok_or("no key given: a bundle proves something only against a key you trust")?,
         witnesses,
         required,
+        anchor,
         json,
     })
+}
+
+/// The hash or address after an option.
+fn pin<const N: usize>(option: &str, value: Option<OsString>) -> Result<Fixed<N>, String> {
+    let value = value.ok_or(format!("{option} needs a value"))?;
+    Fixed::from_copied(&value.to_string_lossy()).map_err(|error| format!("{option}: {error}"))
 }
 
 /// Prints without failing on a closed pipe.

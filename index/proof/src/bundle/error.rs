@@ -87,6 +87,40 @@ pub enum VerifyError {
         source: Error,
     },
 
+    /// The verifier requires an anchor.
+    #[error("log.anchor: you require an anchor on a blockchain, but the bundle has none")]
+    NoAnchor,
+
+    /// The anchor does not hold, or is not the one that the verifier trusts.
+    #[error("log.anchor: {0}")]
+    Anchor(#[source] cairn_anchor_proof::Error),
+
+    /// The log signed one root and anchored another.
+    #[error(
+        "log.anchor: for {size} entries the log signed root {signed} and anchored root {anchored}; keep this file, it shows \
+         two histories of one log"
+    )]
+    AnchorContradicts {
+        /// Size of both trees.
+        size: u64,
+        /// Root under the checkpoint.
+        signed: Hash,
+        /// Root on the chain.
+        anchored: Hash,
+    },
+
+    /// The entry is not under the anchored root.
+    #[error("log.anchor.path: entry {index} is not in the anchored tree of {size} entries: {source}")]
+    NotAnchored {
+        /// Index claimed.
+        index: u64,
+        /// Size of the anchored tree.
+        size: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
     /// The entry of a training run contradicts itself.
     #[error("entry: {0}")]
     Training(#[source] Error),
@@ -274,6 +308,10 @@ impl VerifyError {
             VerifyError::TooFewWitnesses { .. } => "too_few_witnesses",
             VerifyError::Record(_) => "record",
             VerifyError::RecordNotInLog { .. } => "record_not_in_log",
+            VerifyError::NoAnchor => "no_anchor",
+            VerifyError::Anchor(_) => "anchor",
+            VerifyError::AnchorContradicts { .. } => "anchor_contradicts",
+            VerifyError::NotAnchored { .. } => "not_anchored",
             VerifyError::Training(_) => "training",
             VerifyError::TrainingNotInLog { .. } => "training_not_in_log",
             VerifyError::RowNotUsed { .. } => "row_not_used",

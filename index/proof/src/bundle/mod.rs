@@ -4,6 +4,7 @@
 //! compared with something signed: the record with the log, datapoints with the record, openings with commitments. So a
 //! bundle can be redacted, by leaving openings out, but no byte of it can be changed.
 
+mod anchor;
 mod build;
 mod error;
 mod verify;
@@ -20,6 +21,8 @@ use crate::log::{Log, Storage};
 use crate::record::{Record, Tombstone};
 use crate::rotation::Rotation;
 
+pub use anchor::AnchorProof;
+pub(crate) use anchor::{anchor, words};
 pub use build::{Evidence, Parts};
 pub use error::VerifyError;
 pub(crate) use verify::{checkpoint, cosigners, opens};
@@ -71,6 +74,9 @@ pub struct LogProof {
     /// The changes of the log's key up to the checkpoint, in order: who trusts an earlier key can follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotations: Vec<RotationProof>,
+    /// A root of the log on a blockchain, which covers the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<AnchorProof>,
 }
 
 /// A change of the log's key and its place in the log, which is `rotation.size`.
@@ -201,6 +207,7 @@ impl LogProof {
             witnesses: shown.cosignatures().iter().filter_map(key_of).collect(),
             rotations: rotations.map(prove).collect::<Result<_>>()?,
             checkpoint: shown.to_string(),
+            anchor: None,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Bundle, DatapointProof, LogProof, VerifyError};
+use super::{Bundle, DatapointProof, LogProof, VerifyError, anchor};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::Opening;
@@ -14,7 +14,7 @@ use crate::hash::Hash;
 use crate::key::VerifyingKey;
 use crate::merkle::verify_inclusion;
 use crate::record::{Candidate, Citation, Entry};
-use crate::report::{Cosigner, Quote, Report};
+use crate::report::{Cosigner, Findings, Quote, Report};
 use crate::rotation::Rotation;
 use crate::trust::Trust;
 
@@ -37,10 +37,11 @@ pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
     let (index, size) = (bundle.log.index, checkpoint.size());
     verify_inclusion(&leaf, index, size, &bundle.log.path, &checkpoint.root())
         .map_err(|source| VerifyError::RecordNotInLog { index, size, source })?;
+    let anchor = anchor(&leaf, &bundle.log, checkpoint, trust)?;
     datapoints(&bundle, checkpoint)?;
     openings(&bundle)?;
-    let quotes = citations(&bundle)?;
-    Ok(Report::new(&bundle, checkpoint, trust, cosigners, quotes))
+    let citations = citations(&bundle)?;
+    Ok(Report::new(&bundle, checkpoint, trust, Findings { cosigned_by: cosigners, anchor, citations }))
 }
 
 /// The checkpoint, signed by the key that was in force at its size; the rotations that lead there are in the log.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{Consent, TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingRow};
-use crate::bundle::{VerifyError, checkpoint, cosigners, opens};
+use crate::anchor::Proved;
+use crate::bundle::{VerifyError, anchor, checkpoint, cosigners, opens, words};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
 use crate::hash::Hash;
@@ -25,6 +26,9 @@ pub struct TrainingReport {
     pub log_index: u64,
     /// Witnesses that cosigned the checkpoint.
     pub cosigned_by: Vec<Cosigner>,
+    /// The anchor on a chain, where the bundle has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Proved>,
     /// The run.
     pub entry: TrainingEntry,
     /// The row.
@@ -49,6 +53,7 @@ pub fn verify_training(bytes: &[u8], trust: &Trust) -> Result<TrainingReport, Ve
     let (index, size) = (bundle.log.index, checkpoint.size());
     verify_inclusion(&entry, index, size, &bundle.log.path, &checkpoint.root())
         .map_err(|source| VerifyError::TrainingNotInLog { index, size, source })?;
+    let anchor = anchor(&entry, &bundle.log, checkpoint, trust)?;
     let (rows, row) = (&bundle.entry.rows, bundle.row.hash().map_err(VerifyError::Form)?);
     verify_inclusion(&row, bundle.index, rows.count(), &bundle.path, &rows.root)
         .map_err(|source| VerifyError::RowNotUsed { row: bundle.row.row.clone(), source })?;
@@ -61,10 +66,15 @@ pub fn verify_training(bytes: &[u8], trust: &Trust) -> Result<TrainingReport, Ve
             opens(opening, datapoint.commitment.field(field), || format!("datapoint.disclosed.{}", field.name()))?;
         }
     }
-    Ok(report(bundle, checkpoint, trust, cosigned_by))
+    Ok(report(bundle, checkpoint, trust, (cosigned_by, anchor)))
 }
 
-fn report(bundle: TrainingBundle, checkpoint: &SignedCheckpoint, trust: &Trust, by: Vec<Cosigner>) -> TrainingReport {
+fn report(
+    bundle: TrainingBundle,
+    checkpoint: &SignedCheckpoint,
+    trust: &Trust,
+    (by, anchor): (Vec<Cosigner>, Option<Proved>),
+) -> TrainingReport {
     let origin = checkpoint.checkpoint().origin.to_string();
     let mut proved = vec![
         "The file is a training bundle in canonical form, and every value in it is bound to the log's signature."
@@ -72,11 +82,13 @@ fn report(bundle: TrainingBundle, checkpoint: &SignedCheckpoint, trust: &Trust, 
         format!("The log {origin} signed a checkpoint over {} entries with the key you trust.", checkpoint.size()),
     ];
     proved.extend(signature(&bundle.key, &bundle.log, trust, &by));
+    let (anchored, open) = words("training run", &bundle.log, anchor.as_ref());
     let TrainingBundle { entry, log, row, index, datapoint, .. } = bundle;
     proved.push(format!(
         "Training run {} is entry {} of that log, unchanged since it was logged; it gives the time {}.",
         entry.job, log.index, entry.time
     ));
+    proved.extend(anchored);
     proved.push(format!(
         "It made adapter generation {} on base {}, weights {}, from {} rows learnt and {} held out for evaluation.",
         entry.generation, entry.base, entry.base_weights, entry.rows.learnt, entry.rows.held_out
@@ -108,22 +120,25 @@ fn report(bundle: TrainingBundle, checkpoint: &SignedCheckpoint, trust: &Trust, 
         }
         proved.push(line);
     }
+    let mut not_shown = open;
+    not_shown.extend([
+        "It shows one row and nothing of the others.".into(),
+        "That the run learnt from these rows and no others is the operator's statement, which the log fixes; whoever has the \
+         rows, the base and the configuration can train again and compare the generation."
+            .into(),
+        "Times are those the operator wrote down; the log fixes their order, not the clock.".into(),
+    ]);
     TrainingReport {
         origin,
         log_size: checkpoint.size(),
         log_root: checkpoint.root(),
         log_index: log.index,
         cosigned_by: by,
+        anchor,
         entry,
         row,
         datapoint,
         proved,
-        not_shown: vec![
-            "It shows one row and nothing of the others.".into(),
-            "That the run learnt from these rows and no others is the operator's statement, which the log fixes; whoever has the \
-             rows, the base and the configuration can train again and compare the generation."
-                .into(),
-            "Times are those the operator wrote down; the log fixes their order, not the clock.".into(),
-        ],
+        not_shown,
     }
 }
