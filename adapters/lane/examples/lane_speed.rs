@@ -5,15 +5,16 @@
 //! share the cores; beside it are the median step's and where the best one's time went.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use cairn_adapters::peft::{Adapter, Array, Config, Delta, Limits};
-use cairn_lane::{Attached, Decoder, Form, Options, Profile, Row, Sequence, Wanted, names::Projection};
+use cairn_lane::{Attached, Decoder, Form, Options, Profile, Row, Sequence, Wanted};
+
+#[path = "random/mod.rs"]
+mod random;
 
 const RANK: usize = 16;
 const ROWS: usize = 8;
@@ -45,7 +46,9 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(decoder: &Decoder) -> anyhow::Result<()> {
     let started = Instant::now();
-    let adapters = (0..ROWS as u32).map(|seed| random_adapter(decoder, seed)).collect::<anyhow::Result<Vec<_>>>()?;
+    let adapters = (0..ROWS as u32)
+        .map(|seed| random::adapter(decoder.config(), RANK, seed))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let made = started.elapsed();
     let started = Instant::now();
     let attached = adapters
@@ -129,48 +132,16 @@ fn report(
     let ((best, spent), median) = (steps[0], steps[steps.len() / 2].0);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     println!(
-        "  {name:30} {:7.1} tokens/s ({:7.1} median) | {:8.2} ms: matrices {:.2}, attention {:.2}, adapters {:.2}, rest {:.2}",
+        "  {name:30} {:7.1} tokens/s ({:7.1} median) | {:8.2} ms: matrices {:.2}, with adapters {:.2}, attention {:.2}, rest {:.2}",
         tokens as f64 / best.as_secs_f64(),
         tokens as f64 / median.as_secs_f64(),
         ms(best),
         ms(spent.matrices),
+        ms(spent.adapted),
         ms(spent.attention),
-        ms(spent.adapters),
-        ms(best.saturating_sub(spent.matrices + spent.attention + spent.adapters)),
+        ms(best.saturating_sub(spent.matrices + spent.adapted + spent.attention)),
     );
     Ok(())
-}
-
-/// Small random factors for every linear layer.
-fn random_adapter(decoder: &Decoder, seed: u32) -> anyhow::Result<Adapter> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut array = |rows: usize, columns: usize, size: f32| {
-        let next = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * size
-        };
-        Array { shape: vec![rows, columns], data: (0..rows * columns).map(next).collect() }
-    };
-    let config = decoder.config();
-    let mut layers = BTreeMap::new();
-    for layer in 0..config.layers {
-        for of in Projection::ALL {
-            let [outputs, inputs] = config.shape(of);
-            let delta = Delta {
-                a: array(RANK, inputs, 0.04),
-                b: array(outputs, RANK, 0.01),
-                scale: 1.0,
-                magnitude: None,
-                lora_bias: None,
-                bias: None,
-                embedding: false,
-            };
-            layers.insert(of.path(layer), delta);
-        }
-    }
-    let config =
-        format!(r#"{{"peft_type": "LORA", "r": {RANK}, "lora_alpha": {RANK}, "target_modules": "all-linear"}}"#);
-    Ok(Adapter { config: Config::parse(config.as_bytes(), &Limits::default())?, layers, saved: BTreeMap::new() })
 }
 
 fn tokens(decoder: &Decoder, count: usize) -> Vec<u32> {

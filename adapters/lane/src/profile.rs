@@ -8,12 +8,12 @@ use std::{
 /// Time spent in the parts of all steps so far; what is left of a step is norms, activations and the KV cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Products with the base's matrices; on tokens with adapters also the first factors of these.
+    /// Products with the base's matrices, where no token has adapters.
     pub matrices: Duration,
+    /// Products with the base's matrices together with what adapters add to them: a thread does both in turn.
+    pub adapted: Duration,
     /// Attention over keys and values.
     pub attention: Duration,
-    /// What else adapters cost.
-    pub adapters: Duration,
 }
 
 impl Sub for Profile {
@@ -22,8 +22,8 @@ impl Sub for Profile {
     fn sub(self, earlier: Self) -> Self {
         Self {
             matrices: self.matrices.saturating_sub(earlier.matrices),
+            adapted: self.adapted.saturating_sub(earlier.adapted),
             attention: self.attention.saturating_sub(earlier.attention),
-            adapters: self.adapters.saturating_sub(earlier.adapters),
         }
     }
 }

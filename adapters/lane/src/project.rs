@@ -1,11 +1,10 @@
 //! A linear layer over all tokens of a step, each with what its adapters change.
 //!
-//! Two hand-overs to the threads: the base's product over all tokens together with every A x, then every B' (A x) added
-//! to it. Several adapters on one token follow one another in the order of the request.
+//! One hand-over to the threads. Several adapters on one token follow one another in the order of the request.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use cairn_matrix::{Matrix, Product, Threads, Write, multiply_all, vector};
+use cairn_matrix::{Changes, Gain, LowRank, Matrix, Product, Threads, Write, multiply_adapted, vector};
 
 use crate::{
     Attached, Profile,
@@ -23,16 +22,6 @@ pub(crate) struct Output<'a> {
     pub(crate) y: &'a mut [f32],
 }
 
-/// A low-rank product of one segment in one output.
-struct Update<'a> {
-    output: usize,
-    segment: usize,
-    /// Which of the segment's adapters.
-    round: usize,
-    factors: &'a (Matrix, Matrix),
-    weight: f32,
-}
-
 /// y = W x + bias with the adapters' changes, for layers that read one x [tokens, in]. `between` is a buffer.
 pub(crate) fn project(
     threads: &Threads,
@@ -46,115 +35,51 @@ pub(crate) fn project(
     if tokens == 0 {
         return;
     }
-    let width = x.len() / tokens;
-    let updates = updates(segments, outputs);
-    between.resize(
-        updates.iter().map(|update| update.factors.0.outputs() * segments[update.segment].tokens.len()).sum(),
-        0.0,
-    );
-
-    let mut products = Vec::with_capacity(outputs.len() + updates.len());
-    for Output { linear, y, .. } in &mut *outputs {
-        products.push(Product { matrix: linear.matrix, x, rows: tokens, y, write: Write::Set });
-    }
-    let mut rest = between.as_mut_slice();
-    for Update { segment, factors: (a, _), .. } in &updates {
-        let of = &segments[*segment].tokens;
-        let (y, left) = rest.split_at_mut(of.len() * a.outputs());
-        rest = left;
-        let x = &x[of.start * width..of.end * width];
-        products.push(Product { matrix: a, x, rows: of.len(), y, write: Write::Set });
-    }
-    timed(&mut profile.matrices, || multiply_all(threads, &mut products));
-    drop(products);
-
-    let rounds = updates.iter().map(|update| update.round + 1).max().unwrap_or(0);
-    timed(&mut profile.adapters, || {
-        each_change(segments, outputs, scale_base);
-        (0..rounds).for_each(|round| add(threads, segments, &updates, round, outputs, between));
-    });
-    for output in &mut *outputs {
-        if let Some(bias) = output.linear.bias {
-            output.y.chunks_exact_mut(bias.len()).for_each(|y| vector::axpy(1.0, bias, y));
-        }
-    }
-    timed(&mut profile.adapters, || each_change(segments, outputs, shift));
-}
-
-/// All low-rank products, by output, segment and round.
-fn updates<'a>(segments: &[Segment<'a>], outputs: &[Output<'_>]) -> Vec<Update<'a>> {
-    let mut updates = Vec::new();
-    for (output, Output { place, .. }) in outputs.iter().enumerate() {
-        for (segment, Segment { adapters, .. }) in segments.iter().enumerate() {
-            for (round, (adapter, weight)) in adapters.iter().enumerate() {
-                if let Some(LinearChange { low_rank: Some(factors), .. }) = adapter.linear(*place) {
-                    updates.push(Update { output, segment, round, factors, weight: *weight });
+    let factors = base_factors(segments, outputs);
+    let mut changes = Changes::default();
+    for (product, Output { place, .. }) in outputs.iter().enumerate() {
+        for Segment { tokens, adapters } in segments {
+            for (adapter, weight) in *adapters {
+                if let Some(LinearChange { low_rank: Some((a, b)), .. }) = adapter.linear(*place) {
+                    changes.updates.push(LowRank { product, rows: tokens.clone(), a, b, scale: *weight });
                 }
             }
         }
     }
-    updates
-}
-
-/// y += weight · B' (A x), for the updates of one round.
-fn add(
-    threads: &Threads,
-    segments: &[Segment<'_>],
-    updates: &[Update<'_>],
-    round: usize,
-    outputs: &mut [Output<'_>],
-    between: &[f32],
-) {
-    let mut products = Vec::with_capacity(updates.len());
-    let mut updates = updates.iter().peekable();
-    let mut rest = between;
-    for (at, Output { y, linear, .. }) in outputs.iter_mut().enumerate() {
-        for (segment, y) in split(segments, linear.matrix.outputs(), y).enumerate() {
-            let mut y = Some(y);
-            while let Some(update) = updates.next_if(|update| (update.output, update.segment) == (at, segment)) {
-                let (a, b) = update.factors;
-                let rows = segments[segment].tokens.len();
-                let (x, left) = rest.split_at(rows * a.outputs());
-                rest = left;
-                if update.round == round
-                    && let Some(y) = y.take()
-                {
-                    let write = Write::Add(update.weight);
-                    products.push(Product { matrix: b, x, rows, y, write });
-                }
-            }
-        }
+    for (product, rows, factors) in &factors {
+        changes.gains.push(Gain { product: *product, rows: rows.clone(), factors });
     }
-    multiply_all(threads, &mut products);
-}
-
-/// Calls `change` for every output and segment that some adapter changes.
-fn each_change(
-    segments: &[Segment<'_>],
-    outputs: &mut [Output<'_>],
-    change: impl Fn(Place, &[(Arc<Attached>, f32)], usize, &mut [f32]),
-) {
+    let mut products: Vec<Product<'_>> = outputs
+        .iter_mut()
+        .map(|Output { linear, y, .. }| Product { matrix: linear.matrix, x, rows: tokens, y, write: Write::Set })
+        .collect();
+    let spent = if changes.updates.is_empty() { &mut profile.matrices } else { &mut profile.adapted };
+    timed(spent, || multiply_adapted(threads, &mut products, &changes, between));
     for Output { place, linear, y } in outputs {
+        if let Some(bias) = linear.bias {
+            y.chunks_exact_mut(bias.len()).for_each(|y| vector::axpy(1.0, bias, y));
+        }
         let width = linear.matrix.outputs();
         for (segment, y) in segments.iter().zip(split(segments, width, y)) {
-            if !segment.adapters.is_empty() {
-                change(*place, segment.adapters, width, y);
-            }
+            shift(*place, segment.adapters, width, y);
         }
     }
 }
 
-/// y = (1 + Σ weight · (g - 1)) ⊙ y, where there is DoRA.
-fn scale_base(place: Place, adapters: &[(Arc<Attached>, f32)], width: usize, y: &mut [f32]) {
-    let changes =
-        adapters.iter().filter_map(|(adapter, weight)| Some((adapter.linear(place)?.gain.as_ref()?, *weight)));
-    let mut factors: Option<Vec<f32>> = None;
-    for (gain, weight) in changes {
-        vector::axpy(weight, gain, factors.get_or_insert_with(|| vec![1.0; width]));
+/// 1 + Σ weight · (g - 1) for every output and the rows of every segment where there is DoRA.
+fn base_factors(segments: &[Segment<'_>], outputs: &[Output<'_>]) -> Vec<(usize, Range<usize>, Vec<f32>)> {
+    let mut all = Vec::new();
+    for (output, Output { place, linear, .. }) in outputs.iter().enumerate() {
+        for Segment { tokens, adapters } in segments {
+            let gains = adapters.iter().filter_map(|(it, weight)| Some((it.linear(*place)?.gain.as_ref()?, weight)));
+            let mut factors: Option<Vec<f32>> = None;
+            for (gain, weight) in gains {
+                vector::axpy(*weight, gain, factors.get_or_insert_with(|| vec![1.0; linear.matrix.outputs()]));
+            }
+            all.extend(factors.map(|factors| (output, tokens.clone(), factors)));
+        }
     }
-    if let Some(factors) = factors {
-        y.chunks_exact_mut(width).for_each(|y| y.iter_mut().zip(&factors).for_each(|(y, factor)| *y *= factor));
-    }
+    all
 }
 
 /// y += Σ weight · shift, where there are biases.

@@ -57,38 +57,69 @@ const CHUNK_ROWS: usize = 48;
 const PART_BYTES: usize = 20 << 10;
 
 pub(crate) fn multiply_all_with(isa: Isa, threads: &Threads, products: &mut [Product<'_>]) {
-    for Product { matrix, x, rows, y, .. } in &*products {
-        assert_eq!(x.len(), rows * matrix.inputs(), "x of {matrix:?} with {rows} rows");
-        assert_eq!(y.len(), rows * matrix.outputs(), "y of {matrix:?} with {rows} rows");
-    }
-    let mut scratch = threads.take_scratch();
-    prepare(isa, threads, products, &mut scratch);
-    let jobs: Vec<Job<'_>> = products
-        .iter_mut()
-        .zip(&scratch.which)
-        .map(|(product, which)| Job {
-            matrix: product.matrix,
-            x: *which,
-            y: Columns { start: product.y.as_mut_ptr(), outputs: product.matrix.outputs(), len: product.y.len() },
-            write: product.write,
-            cost: product.matrix.inputs() * product.rows,
-        })
-        .collect();
-    let total: usize = jobs.iter().map(Job::total_cost).sum();
-    let parts = match total * PANEL {
-        ..ONE_PART => 1,
-        ONE_PART..FINE_PARTS => threads.count(),
-        _ => threads.count() * 4,
-    };
-    threads.run(parts, |part| {
-        let share = total * part / parts..total * (part + 1) / parts;
-        let mut before = 0;
-        for job in &jobs {
-            job.run(isa, job.panels(before, &share), &scratch);
-            before += job.total_cost();
+    let prepared = Prepared::new(isa, threads, products);
+    let parts = prepared.parts(threads, false);
+    threads.run(parts, |part| prepared.run_part(part, parts, |_, _, _| {}));
+    prepared.end(threads);
+}
+
+/// Products whose activations are prepared. What `products` borrows must stay borrowed until the last part has ended.
+pub(crate) struct Prepared<'a> {
+    isa: Isa,
+    scratch: Scratch,
+    jobs: Vec<Job<'a>>,
+    total: usize,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(isa: Isa, threads: &Threads, products: &'a mut [Product<'_>]) -> Self {
+        for Product { matrix, x, rows, y, .. } in &*products {
+            assert_eq!(x.len(), rows * matrix.inputs(), "x of {matrix:?} with {rows} rows");
+            assert_eq!(y.len(), rows * matrix.outputs(), "y of {matrix:?} with {rows} rows");
         }
-    });
-    threads.give_scratch(scratch);
+        let mut scratch = threads.take_scratch();
+        prepare(isa, threads, products, &mut scratch);
+        let jobs: Vec<Job<'_>> = products
+            .iter_mut()
+            .zip(&scratch.which)
+            .map(|(product, which)| Job {
+                matrix: product.matrix,
+                x: *which,
+                y: Columns::new(product.y, product.matrix.outputs()),
+                write: product.write,
+                cost: product.matrix.inputs() * product.rows,
+            })
+            .collect();
+        let total = jobs.iter().map(Job::total_cost).sum();
+        Self { isa, scratch, jobs, total }
+    }
+
+    /// Into how many parts the work is worth cutting; `finer` where parts do more than these products.
+    pub(crate) fn parts(&self, threads: &Threads, finer: bool) -> usize {
+        match self.total * PANEL {
+            ..ONE_PART => 1,
+            ONE_PART..FINE_PARTS if !finer => threads.count(),
+            _ => threads.count() * 4,
+        }
+    }
+
+    /// Computes one of so many parts, and calls `then(product, panels, y)` for every product that it has panels of.
+    pub(crate) fn run_part(&self, part: usize, parts: usize, then: impl Fn(usize, Range<usize>, &Columns)) {
+        let share = self.total * part / parts..self.total * (part + 1) / parts;
+        let mut before = 0;
+        for (i, job) in self.jobs.iter().enumerate() {
+            let panels = job.panels(before, &share);
+            before += job.total_cost();
+            if !panels.is_empty() {
+                job.run(self.isa, panels.clone(), &self.scratch);
+                then(i, panels, &job.y);
+            }
+        }
+    }
+
+    pub(crate) fn end(self, threads: &Threads) {
+        threads.give_scratch(self.scratch);
+    }
 }
 
 /// Fills `scratch` with the activations of all products.
@@ -241,17 +272,46 @@ impl Parts {
 }
 
 /// y [rows, out], of which threads write different columns.
-struct Columns {
+pub(crate) struct Columns {
     start: *mut f32,
     outputs: usize,
     len: usize,
 }
 
-// SAFETY: `row` hands out disjoint columns to different threads; its callers see to that.
+// SAFETY: `row` and `at` give different threads disjoint columns, and `whole` is read when all are written; their callers see
+// to that.
 #[allow(unsafe_code)]
 unsafe impl Sync for Columns {}
 
 impl Columns {
+    pub(crate) fn new(y: &mut [f32], outputs: usize) -> Self {
+        Self { start: y.as_mut_ptr(), outputs, len: y.len() }
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Whether there are so many rows of so many columns.
+    pub(crate) fn holds(&self, rows: usize, outputs: usize) -> bool {
+        outputs == self.outputs && rows * outputs <= self.len
+    }
+
+    /// Where an element lies; it must exist.
+    pub(crate) fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.start.wrapping_add(row * self.outputs + column)
+    }
+
+    /// All of it, to be read.
+    ///
+    /// # Safety
+    /// Nobody may be writing to it, and the slice this was made from must still be borrowed.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn whole(&self) -> &[f32] {
+        // SAFETY: this is the slice it was made from.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
     /// Asks for the place where results will go: without it every store waits for its line.
     #[inline]
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
@@ -273,7 +333,7 @@ impl Columns {
     /// # Safety
     /// No other reference to these elements may be in use, and the slice this was made from must still be borrowed.
     #[allow(unsafe_code, clippy::mut_from_ref)]
-    unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
         assert!(columns.start <= columns.end && columns.end <= self.outputs && (row + 1) * self.outputs <= self.len);
         // SAFETY: within the slice by the assertion above; not aliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.outputs + columns.start), columns.len()) }

@@ -49,8 +49,8 @@ impl Threads {
         self.pool.workers.len() + 1
     }
 
-    /// Calls `f(0)` to `f(parts - 1)`, each once and in any order, and returns when all are done. A panic in any of them
-    /// is raised again here, after the others have ended.
+    /// Calls `f(0)` to `f(parts - 1)`, each once, and returns when all are done. They begin in ascending order, so one may
+    /// wait for another of a lower number. A panic in any of them is raised again here, after the others have ended.
     pub fn run(&self, parts: usize, f: impl Fn(usize) + Sync) {
         let Pool { shared, workers, .. } = &*self.pool;
         let turn = match shared.turn.try_lock() {
@@ -62,6 +62,13 @@ impl Threads {
         match turn {
             Some(turn) => shared.lead(turn, parts, &f),
             None => (0..parts).for_each(f),
+        }
+    }
+
+    /// Waits, inside a part, for what parts of lower numbers do.
+    pub(crate) fn wait_for(&self, ready: impl Fn() -> bool) {
+        while !spin_until(&ready) {
+            std::thread::yield_now();
         }
     }
 
@@ -111,7 +118,7 @@ struct Shared {
     turn: Mutex<()>,
     /// The kernel in hand; written by the leader before it publishes parts, read under a claim.
     job: UnsafeCell<Option<Job>>,
-    /// Parts that nobody has claimed yet; part numbers count down.
+    /// Parts that nobody has claimed yet.
     unclaimed: AtomicUsize,
     /// Parts that have not ended.
     unfinished: AtomicUsize,
@@ -143,17 +150,18 @@ unsafe impl Send for Shared {}
 struct Job {
     closure: *const (),
     call: fn(*const (), usize),
+    parts: usize,
 }
 
 impl Job {
-    fn new<F: Fn(usize) + Sync>(f: &F) -> Self {
+    fn new<F: Fn(usize) + Sync>(parts: usize, f: &F) -> Self {
         #[allow(unsafe_code)]
         fn call<F: Fn(usize) + Sync>(closure: *const (), part: usize) {
             // SAFETY: made from a `&F` in `Job::new` below, and `lead` keeps that borrow until every part has ended.
             let f = unsafe { &*closure.cast::<F>() };
             f(part);
         }
-        Self { closure: std::ptr::from_ref(f).cast(), call: call::<F> }
+        Self { closure: std::ptr::from_ref(f).cast(), call: call::<F>, parts }
     }
 }
 
@@ -163,7 +171,7 @@ impl Shared {
         // SAFETY: this thread holds `turn` and the last kernel has ended, so nothing is claimed and nobody reads `job`.
         #[allow(unsafe_code)]
         unsafe {
-            *self.job.get() = Some(Job::new(f));
+            *self.job.get() = Some(Job::new(parts, f));
         }
         self.unfinished.store(parts, SeqCst);
         self.unclaimed.store(parts, SeqCst);
@@ -214,7 +222,7 @@ impl Shared {
         let job = unsafe { *self.job.get() };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             if let Some(job) = job {
-                (job.call)(job.closure, left - 1);
+                (job.call)(job.closure, job.parts - left);
             }
         }));
         if let Err(panic) = outcome {
@@ -281,6 +289,21 @@ mod tests {
             }
         }
         assert_eq!(sum.load(SeqCst), 60_000);
+    }
+
+    #[test]
+    fn parts_begin_in_ascending_order() {
+        for threads in [Threads::new(1), Threads::new(3)] {
+            let begun = AtomicUsize::new(0);
+            threads.run(200, |part| {
+                // Waits for all parts before it: a part that was not claimed would never come.
+                while begun.load(SeqCst) < part {
+                    std::hint::spin_loop();
+                }
+                begun.fetch_add(1, SeqCst);
+            });
+            assert_eq!(begun.load(SeqCst), 200);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Products against a plain f64 reference, and the law that the batch changes no bit.
 
-use cairn_matrix::{Form, LowRank, Matrix, MatrixError, Product, Threads, Write, add_low_rank, multiply_all};
+use cairn_matrix::{
+    Changes, Form, LowRank, Matrix, MatrixError, Product, Threads, Write, multiply_adapted, multiply_all,
+};
 use proptest::prelude::*;
 
 const FORMS: [Form; 4] = [Form::F32, Form::F16, Form::Q8_0, Form::Q4K];
@@ -157,25 +159,25 @@ fn wrong_shapes_are_refused() {
 }
 
 #[test]
-fn low_rank_updates_add_to_what_is_there() {
+fn low_rank_updates_add_to_the_base() {
     let threads = Threads::new(2);
     let (inp, rows) = (192, [1, 3, 8]);
     let x = numbers(12 * inp, 1);
-    let mut y = numbers(12 * 80, 2);
-    let before = y.clone();
+    let w = matrix(80, inp, Form::F32, 2);
+    let mut before = vec![0.0; 12 * 80];
+    w.multiply(&threads, &x, 12, &mut before);
     let adapters: Vec<(Matrix, Matrix)> = [4, 16, 64]
         .into_iter()
         .map(|r| (matrix(r, inp, Form::F32, r as u64), matrix(80, r, Form::F16, r as u64 + 1)))
         .collect();
-    let (mut rest, mut start) = (y.as_mut_slice(), 0);
-    let mut updates = Vec::new();
+    let (mut changes, mut start) = (Changes::default(), 0);
     for ((a, b), rows) in adapters.iter().zip(rows) {
-        let (y, left) = rest.split_at_mut(rows * 80);
-        rest = left;
-        updates.push(LowRank { a, b, scale: 0.25, x: &x[start * inp..(start + rows) * inp], rows, y });
+        changes.updates.push(LowRank { product: 0, rows: start..start + rows, a, b, scale: 0.25 });
         start += rows;
     }
-    add_low_rank(&threads, &mut updates);
+    let mut y = vec![f32::NAN; 12 * 80];
+    let products = &mut [Product { matrix: &w, x: &x, rows: 12, y: &mut y, write: Write::Set }];
+    multiply_adapted(&threads, products, &changes, &mut Vec::new());
     start = 0;
     for ((a, b), rows) in adapters.iter().zip(rows) {
         let (a, b) = (dequantized(a), dequantized(b));

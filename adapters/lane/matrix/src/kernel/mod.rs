@@ -17,6 +17,9 @@ mod avx2;
 #[allow(unsafe_code, clippy::needless_range_loop)] // intrinsics load and store; r and g index several arrays
 pub(crate) mod avx512;
 mod portable;
+mod thin;
+
+pub(crate) use thin::Thin;
 
 #[cfg(target_arch = "x86_64")]
 use crate::activations::{BLOCK, DenseTile, QuantizedTile};
