@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use cairn_adapters::peft::{self, Array};
 use cairn_matrix::{Form, Matrix, vector};
-use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{
     AttachError, Config,
@@ -141,26 +140,64 @@ pub(crate) fn attach(adapter: &peft::Adapter, config: &Config, weights: &Weights
         saved_embeddings: None,
         norm: None,
     };
-    for (path, delta) in &adapter.layers {
-        match modules.get(path) {
-            Some((layer, of)) if !delta.embedding => {
-                let linear = &weights.layers[*layer].linears[*of as usize];
-                attached.layers[*layer].linears[*of as usize] = Some(linear_change(path, delta, linear.as_ref())?);
+    let layers: Vec<(&String, &peft::Delta)> = adapter.layers.iter().collect();
+    for change in on_all_threads(&layers, |(path, delta)| change(path, delta, &modules, weights))? {
+        match change {
+            Change::Linear(Place::Layer(layer, of), change) => {
+                attached.layers[layer].linears[of as usize] = Some(change)
             }
-            None if path == HEAD && !delta.embedding => {
-                let linear = Linear { matrix: weights.head(), bias: None };
-                attached.head = Some(linear_change(path, delta, linear)?);
-            }
-            None if path == EMBEDDINGS && delta.embedding => {
-                attached.embeddings = Some(embedding_change(path, delta, &weights.embeddings)?);
-            }
-            _ => return Err(AttachError::Module(path.clone())),
+            Change::Linear(Place::Head, change) => attached.head = Some(change),
+            Change::Embeddings(change) => attached.embeddings = Some(change),
         }
     }
     for (name, array) in &adapter.saved {
         save(&mut attached, name, array, &modules, (config, weights))?;
     }
     Ok(attached)
+}
+
+/// What a module of an adapter changes, and where.
+enum Change {
+    Linear(Place, LinearChange),
+    Embeddings(EmbeddingChange),
+}
+
+fn change(
+    path: &str,
+    delta: &peft::Delta,
+    modules: &BTreeMap<String, (usize, Projection)>,
+    weights: &Weights,
+) -> Result<Change, AttachError> {
+    match modules.get(path) {
+        Some((layer, of)) if !delta.embedding => {
+            let linear = &weights.layers[*layer].linears[*of as usize];
+            Ok(Change::Linear(Place::Layer(*layer, *of), linear_change(path, delta, linear.as_ref())?))
+        }
+        None if path == HEAD && !delta.embedding => {
+            let linear = Linear { matrix: weights.head(), bias: None };
+            Ok(Change::Linear(Place::Head, linear_change(path, delta, linear)?))
+        }
+        None if path == EMBEDDINGS && delta.embedding => {
+            Ok(Change::Embeddings(embedding_change(path, delta, &weights.embeddings)?))
+        }
+        _ => Err(AttachError::Module(path.to_owned())),
+    }
+}
+
+/// `f` of every item, in their order, each thread of the machine taking some neighbours; the error is that of the first item
+/// that has one.
+fn on_all_threads<T: Sync, U: Send, E: Send>(items: &[T], f: impl Fn(&T) -> Result<U, E> + Sync) -> Result<Vec<U>, E> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let all = |items: &[T]| items.iter().map(&f).collect::<Result<Vec<U>, E>>();
+    std::thread::scope(|scope| {
+        let shares = items.chunks(items.len().div_ceil(threads).max(1));
+        let threads: Vec<_> = shares.map(|share| scope.spawn(|| all(share))).collect();
+        let mut results = Vec::with_capacity(items.len());
+        for thread in threads {
+            results.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(results)
+    })
 }
 
 /// Puts one tensor that was trained whole in its place.
@@ -216,10 +253,10 @@ fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>)
         magnitude.iter().enumerate().map(norm).collect::<Vec<f32>>()
     });
     let factor = |o: usize| delta.scale * gain.as_ref().map_or(1.0, |gain| gain[o]);
-    let mut folded = delta.b.data.clone();
-    for (o, row) in folded.chunks_exact_mut(r).enumerate() {
+    let mut folded = Vec::with_capacity(delta.b.data.len());
+    for (o, row) in delta.b.data.chunks_exact(r).enumerate() {
         let factor = factor(o);
-        row.iter_mut().for_each(|b| *b *= factor);
+        folded.extend(row.iter().map(|b| factor * b));
     }
     let mut shift = delta
         .lora_bias
@@ -242,16 +279,10 @@ fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>)
 /// its quantized x changes SmolLM2's sixth token.
 fn factor_matrix(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Matrix {
     const MOST: f32 = 60_000.0; // f16 ends at 65,504
-    let form = if base != Form::F32 && data.iter().all(|value| value.abs() < MOST) { Form::F16 } else { Form::F32 };
-    let matrix = if form == Form::F16 {
-        // Eight at a time, which matters for the first token of an adapter that is not resident.
-        let mut halves = vec![f16::ZERO; data.len()];
-        halves.convert_from_f32_slice(data);
-        let bytes: Vec<u8> = halves.reinterpret_cast().iter().flat_map(|half| half.to_le_bytes()).collect();
-        Matrix::from_blocks(&bytes, outputs, inputs, form)
-    } else {
-        Matrix::quantize(data, outputs, inputs, form)
-    };
+    // The whole is looked at without leaving early, which the compiler turns into vector instructions.
+    let small = data.iter().fold(true, |small, value| small & (value.abs() < MOST));
+    let form = if base != Form::F32 && small { Form::F16 } else { Form::F32 };
+    let matrix = Matrix::quantize(data, outputs, inputs, form);
     matrix.expect("these forms take rows of any length, and the data has been checked")
 }
 

@@ -86,7 +86,7 @@ impl Decoder {
         Sequence::new(Layout::new(&self.config))
     }
 
-    /// Prepares an adapter for this base. It works on the calling thread only and disturbs no step.
+    /// Prepares an adapter for this base, on threads of its own: a step at the same time shares the cores with them.
     ///
     /// # Errors
     /// [`AttachError`], naming the module that does not fit.

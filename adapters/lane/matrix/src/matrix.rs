@@ -1,9 +1,6 @@
 //! A frozen weight matrix and its product with rows of activations.
 
-use crate::{
-    Form, MatrixError, Product, Threads, Write, blocks, multiply_all,
-    packed::{self, Packed},
-};
+use crate::{Form, MatrixError, Product, Threads, Write, blocks, multiply_all, packed::Packed};
 
 /// A frozen weight W [out, in], repacked for the kernels.
 pub struct Matrix {
@@ -32,7 +29,7 @@ impl Matrix {
         Ok(Self {
             packed: match form {
                 Form::F32 => Packed::from_f32(data, out, inp),
-                Form::F16 => Packed::from_blocks(&packed::to_f16(data), out, inp, form),
+                Form::F16 => Packed::f16_from_f32(data, out, inp),
                 Form::Q8_0 => Packed::from_blocks(&blocks::to_q8_0(data), out, inp, form),
                 Form::Q4K => Packed::from_blocks(&blocks::to_q4_k(data), out, inp, form),
             },

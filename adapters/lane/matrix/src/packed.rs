@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use half::f16;
+use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{Form, blocks::Q4K, blocks::half_at};
 
@@ -99,6 +99,34 @@ impl Packed {
                 lines[i * groups + o / LANES].0[o % LANES * 4..][..4].copy_from_slice(&w.to_le_bytes());
             }
         });
+        packed
+    }
+
+    /// Packs rows of f32, rounded to f16: 16 inputs of a group at a time, so that the lines are written in their order.
+    pub(crate) fn f16_from_f32(data: &[f32], outputs: usize, inputs: usize) -> Self {
+        let mut packed = Self::zeroed(outputs, inputs, Form::F16);
+        let full = panel_lines(Form::F16, inputs, 2);
+        let mut halves = [f16::ZERO; LANES * LANES];
+        for (group, rows) in data.chunks(LANES * inputs).enumerate() {
+            let (p, g) = (group / 2, group % 2);
+            let groups = (outputs - p * PANEL).min(PANEL).div_ceil(LANES);
+            let lines = &mut packed.lines[p * full..];
+            let mut square = [0.0; LANES * LANES]; // [input, output]; outputs that fill up the group stay zero
+            for first in (0..inputs).step_by(LANES) {
+                let count = LANES.min(inputs - first);
+                for (lane, row) in rows.chunks_exact(inputs).enumerate() {
+                    for (to, value) in square.chunks_exact_mut(LANES).zip(&row[first..first + count]) {
+                        to[lane] = *value;
+                    }
+                }
+                halves.convert_from_f32_slice(&square);
+                for (i, halves) in halves.chunks_exact(LANES).take(count).enumerate() {
+                    let at = (first + i) * groups + g;
+                    let to = &mut lines[at / 2].0[at % 2 * 2 * LANES..][..2 * LANES];
+                    to.chunks_exact_mut(2).zip(halves).for_each(|(to, half)| to.copy_from_slice(&half.to_le_bytes()));
+                }
+            }
+        }
         packed
     }
 
@@ -203,4 +231,20 @@ pub(crate) fn panel_lines(form: Form, inputs: usize, groups: usize) -> usize {
 /// Rounds rows of f32 to f16, as bytes.
 pub(crate) fn to_f16(weights: &[f32]) -> Vec<u8> {
     weights.iter().flat_map(|w| f16::from_f32(*w).to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_while_packing_gives_the_bytes_of_rounding_before_it() {
+        for (outputs, inputs) in [(1, 1), (16, 16), (17, 33), (32, 5), (49, 130), (72, 576)] {
+            let data: Vec<f32> = (0..outputs * inputs).map(|i| (i as f32 * 0.7).sin() * 40.0).collect();
+            let at_once = Packed::f16_from_f32(&data, outputs, inputs);
+            let before = Packed::from_blocks(&to_f16(&data), outputs, inputs, Form::F16);
+            let same = at_once.lines.iter().zip(&before.lines).all(|(a, b)| a.0 == b.0);
+            assert!(same && at_once.lines.len() == before.lines.len(), "{outputs} x {inputs}");
+        }
+    }
 }
