@@ -76,10 +76,8 @@ impl Served {
     async fn attached(&self, generation: &AdapterGeneration) -> Result<Prepared<Arc<Attached>>, GenerateError> {
         let load = || async {
             let started = std::time::Instant::now();
-            let adapter = self.store.load(generation).await?;
             let lane = self.lane.clone();
-            let attached = tokio::task::spawn_blocking(move || lane.attach(&adapter)).await;
-            let attached = Arc::new(attached.map_err(StoreError::from)??);
+            let attached = Arc::new(self.store.prepare(generation, move |adapter| lane.attach(&adapter)).await??);
             metrics::histogram!("cairn_adapter_attach_seconds").record(started.elapsed().as_secs_f64());
             Ok::<_, NotAttached>(attached)
         };

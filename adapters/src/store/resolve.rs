@@ -1,4 +1,5 @@
-//! From what a request names to weights that will not go away: [`Store::resolve`] and [`Store::load`].
+//! From what a request names to weights that will not go away: [`Store::resolve`], [`Store::load`] and
+//! [`Store::prepare`].
 
 use sha2::{Digest, Sha256};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -71,24 +72,41 @@ impl Store {
         }
     }
 
-    /// Reads a generation, which the caller has pinned, from the object store. The first time in a process its bytes are compared with its
-    /// name, so that weights altered in storage are never served.
+    /// Reads a generation, which the caller has pinned, from the object store.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub async fn load(&self, pinned: &AdapterGeneration) -> Result<Adapter, StoreError> {
+        self.prepare(pinned, |adapter| adapter).await
+    }
+
+    /// Reads a generation, which the caller has pinned, from the object store and makes of it what an engine needs. The
+    /// first time in a process its bytes are compared with its name, so that weights altered in storage are never served:
+    /// the hash takes as long as all the rest, so `prepare` runs beside it, and what it made is given out only where the
+    /// two agree.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Objects`].
-    pub async fn load(&self, pinned: &AdapterGeneration) -> Result<Adapter, StoreError> {
+    pub async fn prepare<T: Send + 'static>(
+        &self,
+        pinned: &AdapterGeneration,
+        prepare: impl FnOnce(Adapter) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
         let files = self.inner.objects.get(pinned).await?;
         let (expected, limits) = (pinned.clone(), self.inner.options.limits);
         let verify = !self.inner.verified.lock().contains(&expected);
-        let adapter = tokio::task::spawn_blocking(move || {
-            if verify && generation(&files).ok().as_ref() != Some(&expected) {
-                return Err(StoreError::Corrupt { generation: expected.0 });
-            }
-            Ok(Adapter::parse(&files.config, &files.weights, &limits)?)
+        let prepared = tokio::task::spawn_blocking(move || {
+            let (prepared, genuine) = std::thread::scope(|scope| {
+                let hash = verify.then(|| scope.spawn(|| generation(&files).is_ok_and(|actual| actual == expected)));
+                let prepared = Adapter::parse(&files.config, &files.weights, &limits).map(prepare);
+                let joined = hash.map(|hash| hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                (prepared, joined.unwrap_or(true))
+            });
+            if genuine { Ok(prepared?) } else { Err(StoreError::Corrupt { generation: expected.0 }) }
         })
         .await??;
         self.inner.verified.lock().insert(pinned.clone());
-        Ok(adapter)
+        Ok(prepared)
     }
 }
 
