@@ -64,8 +64,7 @@ def leaf_hash(entry):
 def check_inclusion(leaf, proof, size, root, code, name):
     index, path, found = proof["index"], proof["path"], leaf
     need(index < size, code, f"{name}: index {index} is outside a tree of {size} leaves")
-    inner = (index ^ (size - 1)).bit_length()
-    border = bin(index >> inner).count("1")
+    border = bin(index >> (inner := (index ^ (size - 1)).bit_length())).count("1")
     need(len(path) == inner + border, code, f"{name}: {len(path)} hashes where {inner + border} are needed")
     for i, sibling in enumerate(map(bytes.fromhex, path)):
         found = hashlib.sha256(b"\1" + (sibling + found if i >= inner or index >> i & 1 else found + sibling)).digest()
@@ -108,14 +107,14 @@ def check_signature(key, signer, signature, message, code, name):
 def check_checkpoint(log, key):
     code, name, text = "checkpoint", "log.checkpoint", log["checkpoint"]
     form = re.fullmatch("((.+)\n(0|[1-9][0-9]{0,19})\n(.+)\n)\n((?:\u2014 [^ \n]* [^ \n]+\n){1,100})", text)
-    need(form and int(form[3]) < 2**64 and len(text.encode()) <= 65536, code, f"{name}: it is malformed")
+    right = form and form[2] == key[0] and int(form[3]) < 2**64 and len(text.encode()) <= 65536
+    need(right, code, f"{name}: it is malformed, or not of {key[0]}")
     (own, signature), *others = (line.split(" ")[1:] for line in form[5].split("\n")[:-1])
     root, signature = unbase64(form[4], 32, code, name), unbase64(signature, 68, code, name)
     others = [(who, unbase64(blob, 76, code, name)) for who, blob in others]
     order = [(who.encode(), blob[:4]) for who, blob in others]
     right = sorted(order) == order and len({key_id for _, key_id in order}) == len(order)
     need(right and all(blob[4] < 128 for _, blob in others), code, f"{name}: witnesses out of order or there twice")
-    need(form[2] == key[0], code, f"{name}: it is of {form[2]}, not of {key[0]}")
     check_signature(key, (own, signature[:4]), signature[4:], form[1], code, name)
     yield f"The log {key[0]} signed a checkpoint over {form[3]} entries with the key you trust."
     need(len(log.get("witnesses", [])) == len(others), "witness_count", "log.witnesses: not one for each cosignature")
@@ -129,7 +128,8 @@ def check_checkpoint(log, key):
 # The members of each object, sections 6 to 8: s string, n count, h hash, a anything, [x] array of x, |x|y one of these
 # strings, else another of these objects. With `?` it may be null, with `~` absent.
 SHAPES = """
-bundle type:|cairn/bundle/v1 key:s record:record log:log datapoints:[proof] openings:openings
+bundle type:|cairn/bundle/v1 key:s record:record log:log datapoints:[proof] openings:openings ~influence:measured
+measured index:n path:[h] entry:a
 log index:n path:[h] checkpoint:s ~witnesses:[s] ~rotations:[a] ~anchor:anchor
 anchor anchor:a path:[h]
 proof n:n? commitment:leaf inclusion:inclusion disclosed:fields status:|disclosed|erased|withheld ~erased:erased
@@ -206,8 +206,7 @@ def check_datapoint(proof, candidate, snapshot, log, name):
     place, leaf = (datapoint["datanet"], datapoint["seq"]), leaf_hash(datapoint)
     need(leaf.hex() == candidate["leaf"], "leaf_mismatch", f"{name}.commitment: its leaf is {leaf.hex()}")
     numbers = (proof["n"], inclusion["index"], inclusion["size"])
-    right = numbers == (candidate["in_prompt"], candidate["seq"], snapshot[0])
-    need(right, "number_mismatch", f"{name}: n, index, size are {numbers}, which is not what the record says")
+    need(numbers == (candidate["in_prompt"], candidate["seq"], snapshot[0]), "number_mismatch", f"{name}: {numbers}")
     check_inclusion(leaf, inclusion, *snapshot, "not_in_snapshot", f"{name}.inclusion")
     yield f"{name}, passage {proof['n']}, is number {numbers[1]} of {numbers[2]} in {place[0]}: {datapoint['id']}"
     for field in [field for field in ("text", "contributor", "source", "metadata") if field in disclosed]:
@@ -226,8 +225,7 @@ def check_datapoint(proof, candidate, snapshot, log, name):
 def cited(response, citation, name):
     choices = response.get("choices") if isinstance(response, dict) else response
     choice = dict(enumerate(choices if isinstance(choices, list) else [])).get(citation["choice"])
-    message = choice.get("message") if isinstance(choice, dict) else None
-    text = choice.get("text") if isinstance(choice, dict) else None
+    message, text = (choice.get("message"), choice.get("text")) if isinstance(choice, dict) else (None, None)
     text = message["content"] if isinstance(message, dict) and "content" in message else text
     need(isinstance(text, str), "no_such_choice", f"{name}: the response has no text for choice {citation['choice']}")
     need(citation["end"] <= len(text), "citation_outside", f"{name}: it ends beyond {len(text)} characters")
@@ -237,14 +235,12 @@ def cited(response, citation, name):
 def verify(data, line):
     key = parse_key(line)
     need(data.endswith(b"\n"), "no_newline", "file: it must end with one newline after the JSON")
-    bundle = parse(data[:-1])
-    check_shape(bundle, "bundle", "bundle")
+    check_shape(bundle := parse(data[:-1]), "bundle", "bundle")
     need(bundle["log"].get("witnesses", True), "form", "log.witnesses: it must be left out where there is none")
     need("rotations" not in bundle["log"], "key", "the log's key was changed; only `cairn verify` follows such changes")
     need(bundle["key"] == line, "wrong_key", f"key: expected the trusted key {line}, found {bundle['key']}")
-    record, openings = bundle["record"], bundle["openings"]
     log = yield from check_checkpoint(bundle["log"], key)
-    check_record(record)
+    check_record(record := bundle["record"])
     check_inclusion(leaf_hash(record), bundle["log"], *log, "record_not_in_log", "record")
     yield f"The record of answer {record['id']} of {record['time']} is entry {bundle['log']['index']}, unchanged."
     yield from ["log.anchor is NOT checked here: `cairn verify --anchor` does."] if "anchor" in bundle["log"] else []
@@ -260,15 +256,20 @@ def verify(data, line):
         yield from check_datapoint(proof, candidates[proved[-1]], snapshots[place[0]], log, f"datapoints[{i}]")
     for i, candidate in enumerate(candidates):
         need(candidate["in_prompt"] is None or i in proved, "datapoint_missing", f"datapoints: candidate {i} has none")
+    openings = bundle["openings"]
     for name in [name for name in ("request", "response", "query", "caller") if name in openings]:
         expected = retrieval["query"] if name == "query" else record[name]
         need(expected, "no_query", "openings.query: the record holds no retrieval")
         yield from check_opening(openings[name], expected, f"openings.{name}")
     for i, citation in enumerate(record["citations"]):
-        words = f"Characters {citation['start']} to {citation['end']}"
-        if "response" in openings:
-            words += " " + cited(openings["response"]["value"], citation, f"record.citations[{i}]")
-        yield f"{words} cite passage {citation['n']} ({citation['kind']})"
+        place, answer = f"record.citations[{i}]", openings.get("response")
+        words = cited(answer["value"], citation, place) if answer else ""
+        yield "Characters {start} to {end} {} cite passage {n} ({kind})".format(words, **citation)
+    if measured := bundle.get("influence"):
+        own = canonical({"record": leaf_hash(record).hex()})[1:-1] in canonical(measured["entry"])
+        need(own, "influence", "influence: the entry is of another record")
+        check_inclusion(leaf_hash(measured["entry"]), measured, *log, "influence_not_in_log", "influence")
+        yield "What the log says of each passage's influence is as it was logged; its sums are not checked here."
 
 
 def printable(text):  # a stranger's file must not send a terminal control and direction characters
@@ -286,11 +287,10 @@ def main():
             result = {"verdict": "proved", "proved": list(verify(bundle.read(), key.read().rstrip()))}
         text = "PROVED\n\n" + "\n".join(f"{i:3}. {printable(what)}" for i, what in enumerate(result["proved"], 1))
     except (OSError, ValueError, NotProved) as error:
-        code, what = error.args if isinstance(error, NotProved) else ("key", error)
-        if code == "key":
-            return print(f"verify_bundle: {what}", file=sys.stderr) or 2
-        result = {"verdict": "not_proved", "code": code, "error": what}
-        text = f"NOT PROVED\n\n  {printable(what)}\n\nDo not rely on this bundle."
+        if (code := error.args[0] if isinstance(error, NotProved) else "key") == "key":
+            return print(f"verify_bundle: {error.args[-1]}", file=sys.stderr) or 2
+        result = {"verdict": "not_proved", "code": code, "error": error.args[1]}
+        text = f"NOT PROVED\n\n  {printable(error.args[1])}\n\nDo not rely on this bundle."
     print(json.dumps(result, indent=2) if given.json else text)
     return 0 if result["verdict"] == "proved" else 1
 

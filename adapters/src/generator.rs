@@ -242,6 +242,16 @@ pub struct TokenLogprobs {
     pub top: Vec<Logprob>,
 }
 
+/// A token of a given answer and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredToken {
+    /// The characters of the answer that it stands for, half-open, in Unicode scalar values. Tokens that share a
+    /// character have the same.
+    pub chars: std::ops::Range<usize>,
+    /// ln P(token), given all before it.
+    pub logprob: f32,
+}
+
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {

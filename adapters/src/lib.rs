@@ -15,7 +15,7 @@ mod tools;
 
 pub use generator::{
     AdapterShare, ChatMessage, Choice, Completion, Event, EventStream, FinishReason, GenerateError, Generation,
-    Generator, Input, Logprob, Role, Sampling, TokenLogprobs, Usage,
+    Generator, Input, Logprob, Role, Sampling, ScoredToken, TokenLogprobs, Usage,
 };
 pub use names::{AdapterGeneration, InvalidName, ModelName, WeightsHash};
 pub use stop::{Ready, StopBuffer};

@@ -10,6 +10,7 @@ use cairn_adapters::{
 };
 use cairn_base::{Kind, Manifest};
 use cairn_lane::Description;
+use cairn_proof::log::Draft;
 use parking_lot::Mutex;
 
 use crate::{
@@ -61,7 +62,7 @@ impl Adapters {
                 return Ok(());
             }
             for change in pending {
-                let placed = self.ledger.append(change.entry.into_bytes()).await?;
+                let placed = self.ledger.append(Draft::Entry(change.entry.into_bytes())).await?;
                 self.store.mark_logged(change.id, i64::try_from(placed.index)?).await?;
             }
         }

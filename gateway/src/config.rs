@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use cairn_openapi::attribution::InfluenceMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub(crate) struct RawConfig {
     pub(crate) data: Data,
     /// The transparency log.
     pub(crate) log: Log,
+    /// Witnesses that are asked to cosign the log's checkpoints.
+    pub(crate) witnesses: Witnesses,
+    /// The log's checkpoints on a blockchain with contracts (EVM). Give `rpc_url` to switch it on.
+    pub(crate) anchor: Anchor,
     /// Base models.
     pub(crate) models: Models,
     /// Answers with LoRA adapters.
@@ -33,6 +38,8 @@ pub(crate) struct RawConfig {
     pub(crate) training: Training,
     /// Retrieval from datanets.
     pub(crate) retrieval: Retrieval,
+    /// What is found out about answers.
+    pub(crate) attribution: Attribution,
     /// Tokens of an identity provider, accepted beside API keys.
     pub(crate) jwt: Jwt,
     /// Logs of the program itself.
@@ -79,6 +86,59 @@ pub(crate) struct Log {
     /// A second copy of the latest checkpoint, best on another disk: with it, a data directory restored from a backup
     /// refuses to start rather than fork the log. Empty: none.
     pub(crate) guard: PathBuf,
+}
+
+/// Witnesses that are asked to cosign the log's checkpoints.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Witnesses {
+    /// Whom to ask, each as {url = "https://…", key = "name+id+base64"}: the submission prefix and the verifier key line.
+    pub(crate) list: Vec<WitnessAt>,
+    /// A checkpoint counts as cosigned from so many on; bundles are then made under it. Answers never wait for it.
+    pub(crate) quorum: usize,
+    /// Longest wait for one of them, in seconds.
+    pub(crate) timeout_s: u64,
+}
+
+/// A witness.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WitnessAt {
+    /// Its submission prefix.
+    pub(crate) url: String,
+    /// Its verifier key line.
+    pub(crate) key: String,
+}
+
+/// The log's checkpoints on a blockchain. Anchors wait when the chain is dear or away; answers do not.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Anchor {
+    /// The node's JSON-RPC address, http or https; empty: no anchors.
+    pub(crate) rpc_url: String,
+    /// The chain's EIP-155 id (1 is Ethereum's main chain); a node of another chain is refused.
+    pub(crate) chain_id: u64,
+    /// Address of the CheckpointAnchor contract; `cairn anchor deploy` deploys one.
+    pub(crate) contract: String,
+    /// The private key of the account that pays, which must do nothing else; `cairn anchor keygen` makes it. Empty:
+    /// `anchor.key` in the data directory.
+    pub(crate) key_file: PathBuf,
+    /// Least time between two anchors, in seconds.
+    pub(crate) interval_s: u64,
+    /// Blocks, its own included, after which a transaction counts as final.
+    pub(crate) confirmations: u64,
+    /// Most to pay for a unit of gas, in gwei.
+    pub(crate) max_fee_gwei: u64,
+    /// Most to spend in a day (UTC), in gwei of the chain's currency.
+    pub(crate) budget_gwei: u64,
+    /// Most gas a transaction may use.
+    pub(crate) max_gas: u64,
+    /// Longest wait for an answer of the node, in seconds.
+    pub(crate) timeout_s: u64,
+    /// Time between two looks at the chain while a transaction is under way, in milliseconds.
+    pub(crate) poll_ms: u64,
+    /// A transaction that is in no block after this many seconds is replaced by one with a higher fee.
+    pub(crate) stuck_s: u64,
 }
 
 /// What a request does while its model is being loaded.
@@ -196,6 +256,17 @@ pub(crate) struct Retrieval {
     pub(crate) max_passage_chars: usize,
 }
 
+/// What is found out about answers that drew on datanets, where the request does not say.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Attribution {
+    /// How the influence of each passage is measured, after the answer and while no other is being written: "none",
+    /// "leave_one_out" (scores the answer under 2n + 2 prompts for n passages) or "shapley" (2^n up to five passages, about
+    /// 64 above).
+    #[schemars(with = "String")]
+    pub(crate) influence: InfluenceMethod,
+}
+
 /// Tokens of an identity provider. Give either `key_file` or `jwks_url` to switch them on.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -262,6 +333,70 @@ impl Default for Log {
     }
 }
 
+impl Default for Witnesses {
+    fn default() -> Self {
+        Self { list: Vec::new(), quorum: 0, timeout_s: 10 }
+    }
+}
+
+impl Default for Anchor {
+    fn default() -> Self {
+        let defaults = cairn_anchor::Config::new(String::new(), 0, NO_CONTRACT, PathBuf::new());
+        Self {
+            rpc_url: defaults.rpc_url,
+            chain_id: defaults.chain_id,
+            contract: String::new(),
+            key_file: defaults.key_file,
+            interval_s: defaults.interval_s,
+            confirmations: defaults.confirmations,
+            max_fee_gwei: defaults.max_fee_gwei,
+            budget_gwei: defaults.budget_gwei,
+            max_gas: defaults.max_gas,
+            timeout_s: defaults.timeout_s,
+            poll_ms: defaults.poll_ms,
+            stuck_s: defaults.stuck_s,
+        }
+    }
+}
+
+impl Anchor {
+    /// What the anchorer takes; `None` if anchors are off. Without a contract it serves to deploy one, and nothing else.
+    fn check(self, base: &Path, data_dir: &Path) -> anyhow::Result<Option<cairn_anchor::Config>> {
+        if self.rpc_url.is_empty() {
+            return Ok(None);
+        }
+        let contract = match self.contract.is_empty() {
+            true => NO_CONTRACT,
+            false => cairn_anchor::Address::from_copied(&self.contract).context("anchor.contract is no address")?,
+        };
+        let key_file = match self.key_file.as_os_str().is_empty() {
+            true => data_dir.join("anchor.key"),
+            false => base.join(&self.key_file),
+        };
+        let config = cairn_anchor::Config {
+            rpc_url: self.rpc_url,
+            chain_id: self.chain_id,
+            contract,
+            key_file,
+            interval_s: self.interval_s,
+            confirmations: self.confirmations,
+            max_fee_gwei: self.max_fee_gwei,
+            budget_gwei: self.budget_gwei,
+            max_gas: self.max_gas,
+            timeout_s: self.timeout_s,
+            poll_ms: self.poll_ms,
+            stuck_s: self.stuck_s,
+        };
+        if contract != NO_CONTRACT {
+            config.check()?;
+        }
+        Ok(Some(config))
+    }
+}
+
+/// In place of a contract that is not deployed yet.
+const NO_CONTRACT: cairn_anchor::Address = cairn_anchor::proof::Fixed([0; 20]);
+
 impl Default for Models {
     fn default() -> Self {
         Self {
@@ -293,6 +428,12 @@ impl Default for Training {
 impl Default for Retrieval {
     fn default() -> Self {
         Self { top_k: 4, candidates: 50, max_passage_chars: 800 }
+    }
+}
+
+impl Default for Attribution {
+    fn default() -> Self {
+        Self { influence: InfluenceMethod::Shapley }
     }
 }
 
@@ -333,6 +474,8 @@ pub(crate) struct Config {
     pub(crate) datanets_uri: String,
     pub(crate) origin: String,
     pub(crate) guard: Option<PathBuf>,
+    pub(crate) witnesses: Witnesses,
+    pub(crate) anchor: Option<cairn_anchor::Config>,
     pub(crate) models_dir: PathBuf,
     pub(crate) preload: Vec<String>,
     pub(crate) memory_budget: u64,
@@ -345,6 +488,7 @@ pub(crate) struct Config {
     pub(crate) adapters: Adapters,
     pub(crate) training: Training,
     pub(crate) retrieval: Retrieval,
+    pub(crate) attribution: Attribution,
     pub(crate) jwt: Option<Jwt>,
     pub(crate) telemetry: Telemetry,
 }
@@ -381,7 +525,20 @@ impl Config {
     }
 
     fn check(raw: RawConfig, base: &Path) -> anyhow::Result<Self> {
-        let RawConfig { server, data, log, models, adapters, training, retrieval, jwt, telemetry } = raw;
+        let RawConfig {
+            server,
+            data,
+            log,
+            witnesses,
+            anchor,
+            models,
+            adapters,
+            training,
+            retrieval,
+            attribution,
+            jwt,
+            telemetry,
+        } = raw;
         let data_dir = base.join(&data.dir);
         let positive = |name: &str, value: u64| {
             if value == 0 { bail!("{name} is 0; give at least 1") } else { Ok(()) }
@@ -396,6 +553,10 @@ impl Config {
         positive("training.memory_limit_mib", training.memory_limit_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;
+        positive("witnesses.timeout_s", witnesses.timeout_s)?;
+        if witnesses.quorum > witnesses.list.len() {
+            bail!("witnesses.quorum is {}, but witnesses.list has {}", witnesses.quorum, witnesses.list.len());
+        }
         if !(1..=MAX_TOP_K).contains(&retrieval.top_k) {
             bail!("retrieval.top_k is {}; give 1 to {MAX_TOP_K}", retrieval.top_k);
         }
@@ -432,6 +593,8 @@ impl Config {
             },
             origin: log.origin,
             guard: (!log.guard.as_os_str().is_empty()).then(|| base.join(&log.guard)),
+            witnesses,
+            anchor: anchor.check(base, &data_dir)?,
             models_dir: if models.dir.as_os_str().is_empty() {
                 data_dir.join("models")
             } else {
@@ -448,6 +611,7 @@ impl Config {
             adapters,
             training,
             retrieval,
+            attribution,
             jwt,
             telemetry,
             data_dir,
@@ -472,6 +636,11 @@ impl Config {
     /// The log's public key, for verifiers.
     pub(crate) fn public_key(&self) -> PathBuf {
         self.data_dir.join("cairn.pub")
+    }
+
+    /// Proofs of anchors, and transactions under way.
+    pub(crate) fn anchors_dir(&self) -> PathBuf {
+        self.data_dir.join("anchors")
     }
 
     /// The administrator's API key, for the command line on this machine.
@@ -513,6 +682,9 @@ mod tests {
             ("[retrieval]\ntop_k = 0", "top_k"),
             ("[retrieval]\ncandidates = 1000", "candidates"),
             ("[jwt]\njwks_url = \"http://x\"", "audience"),
+            ("[witnesses]\nquorum = 1", "quorum"),
+            ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x12\"", "anchor.contract"),
+            ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x1111111111111111111111111111111111111111\"", "chain_id"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use cairn_index::{Drafts, IndexError, IngestDefaults, IngestOptions, IngestStage, readers};
 use cairn_openapi::{
-    datanets::{Datanet, Datapoint, IngestFormat, Snapshot},
+    datanets::{Datanet, Datapoint, IngestFormat, Snapshot, TrainedOnEntry},
     retrieval::{Candidate, Why},
 };
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::{ApiError, Code},
     jobs::IngestSpec,
-    store::datanets::Description,
+    store::{datanets::Description, training::TrainedOn},
 };
 
 /// A candidate as the wire has it, with its text where asked for.
@@ -73,6 +73,20 @@ pub(crate) fn datanet(of: Description, snapshot: &cairn_index::Snapshot) -> Data
             root: snapshot.root.to_string(),
             lance_version: snapshot.lance_version,
         },
+    }
+}
+
+/// A training run that used datapoints, as the wire has it.
+pub(crate) fn trained_on(used: TrainedOn) -> TrainedOnEntry {
+    TrainedOnEntry {
+        job: used.job.id,
+        owner: used.job.owner,
+        base: used.job.base,
+        alias: used.job.alias,
+        generation: used.job.generation,
+        learnt: used.learnt,
+        held_out: used.held_out,
+        finished_at: used.job.finished_at,
     }
 }
 

@@ -1,9 +1,9 @@
 //! The adapter lane as the base models' registry loads it, and how requests name what is attached to a base.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cairn_adapters::{
-    AdapterGeneration, EventStream, GenerateError, Generation, Generator, ModelName, peft,
+    AdapterGeneration, EventStream, GenerateError, Generation, Generator, ModelName, ScoredToken, peft,
     store::{Lease, Prepared, Reference, Resident, Store, StoreError},
 };
 use cairn_base::{Beside, BesideModel, Manifest};
@@ -14,8 +14,40 @@ use crate::{auth::Caller, config, error::ApiError, state::AppState};
 
 /// Opens lanes, which attach adapters from the store.
 pub(crate) struct Lanes {
-    pub(crate) store: Store,
+    pub(crate) adapters: Source,
     pub(crate) config: config::Adapters,
+}
+
+/// Where the weights of adapters come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// The gateway's store.
+    Store(Store),
+    /// Files that were given, by the generation they are.
+    Files(Arc<BTreeMap<String, peft::Files>>),
+}
+
+impl Source {
+    /// As [`Store::prepare`].
+    async fn prepare<T: Send + 'static>(
+        &self,
+        generation: &AdapterGeneration,
+        prepare: impl FnOnce(peft::Adapter) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Store(store) => store.prepare(generation, prepare).await,
+            Self::Files(files) => {
+                let (known, generation) = (files.clone(), generation.0.clone());
+                let work = move || {
+                    let missing =
+                        || StoreError::NotFound { base: "the given files".into(), reference: generation.clone() };
+                    let files = known.get(&generation).ok_or_else(missing)?;
+                    Ok(prepare(peft::Adapter::parse(&files.config, &files.weights, &peft::Limits::default())?))
+                };
+                tokio::task::spawn_blocking(work).await?
+            }
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -38,11 +70,15 @@ impl Beside for Lanes {
         };
         let lane = Lane::open(serving, options).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         let weigh = |attached: &Arc<Attached>| attached.resident_bytes() as u64;
-        Ok(Arc::new(Served { lane, resident: Resident::new(resident_mib << 20, weigh), store: self.store.clone() }))
+        Ok(Arc::new(Served {
+            lane,
+            resident: Resident::new(resident_mib << 20, weigh),
+            adapters: self.adapters.clone(),
+        }))
     }
 
     async fn adapter(&self, generation: &AdapterGeneration) -> Result<peft::Adapter, GenerateError> {
-        self.store.load(generation).await.map_err(unreadable)
+        self.adapters.prepare(generation, |adapter| adapter).await.map_err(unreadable)
     }
 }
 
@@ -50,12 +86,21 @@ impl Beside for Lanes {
 struct Served {
     lane: Lane,
     resident: Resident<Arc<Attached>>,
-    store: Store,
+    adapters: Source,
 }
 
 #[async_trait::async_trait]
 impl Generator for Served {
     async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
+        let (request, held) = self.attach(request).await?;
+        let events = self.lane.generate(request).await?;
+        Ok(holding(events, held))
+    }
+}
+
+impl Served {
+    /// The request with its adapters attached, and what holds them in memory.
+    async fn attach(&self, request: Generation) -> Result<(LaneRequest, Vec<Prepared<Arc<Attached>>>), GenerateError> {
         let mut held = Vec::with_capacity(request.adapters.len());
         for share in &request.adapters {
             held.push(self.attached(&share.generation).await?);
@@ -66,18 +111,15 @@ impl Generator for Served {
             weight: share.weight,
         });
         let attached = attached.collect();
-        let events = self.lane.generate(LaneRequest::of(request, attached)).await?;
-        Ok(holding(events, held))
+        Ok((LaneRequest::of(request, attached), held))
     }
-}
 
-impl Served {
     /// The adapter, ready in the lane: from memory, or loaded once for all that wait.
     async fn attached(&self, generation: &AdapterGeneration) -> Result<Prepared<Arc<Attached>>, GenerateError> {
         let load = || async {
             let started = std::time::Instant::now();
             let lane = self.lane.clone();
-            let attached = Arc::new(self.store.prepare(generation, move |adapter| lane.attach(&adapter)).await??);
+            let attached = Arc::new(self.adapters.prepare(generation, move |adapter| lane.attach(&adapter)).await??);
             metrics::histogram!("cairn_adapter_attach_seconds").record(started.elapsed().as_secs_f64());
             Ok::<_, NotAttached>(attached)
         };
@@ -88,7 +130,13 @@ impl Served {
     }
 }
 
+#[async_trait::async_trait]
 impl BesideModel for Served {
+    async fn score(&self, request: Generation, answer: String) -> Result<Vec<ScoredToken>, GenerateError> {
+        let (request, _held) = self.attach(request).await?;
+        self.lane.score(request, answer).await
+    }
+
     fn in_memory(&self) -> Box<dyn Fn() -> bool + Send + Sync> {
         let decoder = Arc::downgrade(self.lane.decoder());
         Box::new(move || decoder.strong_count() > 0)

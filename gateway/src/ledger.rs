@@ -1,44 +1,41 @@
 //! The one writer of the transparency log.
 //!
-//! A thread of its own owns the order of entries. Requests that arrive while a batch is being made durable share the
-//! next one: many answers, one checkpoint, one signature.
+//! A thread of its own owns the order of entries (see [`cairn_proof::log::Sequencer`]): an idle log takes an entry at once,
+//! and under load answers share a checkpoint, a signature and a flush.
 
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use cairn_proof::{Hash, Log, Origin, SigningKey, VerifyingKey, leaf_hash};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use cairn_proof::{
+    Hash, Log, Origin, SigningKey, VerifyingKey,
+    log::{Batching, Draft, Placed, Sequencer},
+    uses::{Counters, UseStatement},
+};
+use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    error::{ApiError, Code},
+    outside::Outside,
+};
 
 /// A handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ledger {
-    queue: mpsc::Sender<Pending>,
-    /// Guards the log; the writer thread alone appends, others read inclusion paths.
-    log: Arc<Mutex<Log>>,
+    sequencer: Arc<Sequencer>,
+    outside: Outside,
     key: VerifyingKey,
     origin: Origin,
     dir: PathBuf,
 }
 
-struct Pending {
-    entry: Vec<u8>,
-    placed: oneshot::Sender<Result<Placed, String>>,
-}
-
-/// Where an entry stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placed {
-    pub(crate) index: u64,
-    pub(crate) leaf: Hash,
-    pub(crate) tree_size: u64,
-    pub(crate) root: Hash,
-}
+/// Why an entry was not logged. It may turn out to have been, all the same.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the entry could not be logged")]
+pub(crate) struct NotLogged(#[source] Arc<cairn_proof::Error>);
 
 impl Ledger {
-    /// Opens the log and starts its writer.
+    /// Opens the log and starts its writer, and what follows it. To be called on the runtime that serves.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
         let origin = Origin::new(config.origin.clone()).context("log.origin is not valid")?;
         let key = SigningKey::load(&config.signing_key()).with_context(|| {
@@ -51,18 +48,25 @@ impl Ledger {
             None => Log::open(&dir, key, origin.clone()),
         };
         let log = log.context("the log cannot be opened")?;
-        let log = Arc::new(Mutex::new(log));
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        let writer = log.clone();
-        std::thread::Builder::new().name("cairn-log".into()).spawn(move || write(&writer, receiver))?;
-        Ok(Self { queue, log, key: verifying, origin, dir })
+        let sequencer = Sequencer::start(log, Batching::default()).context("the log's writer cannot be started")?;
+        let sequencer = Arc::new(sequencer);
+        let outside = Outside::start(config, sequencer.clone())?;
+        Ok(Self { sequencer, outside, key: verifying, origin, dir })
     }
 
     /// Appends an entry; returns once it is durable and covered by a signed checkpoint.
-    pub(crate) async fn append(&self, entry: Vec<u8>) -> anyhow::Result<Placed> {
-        let (placed, done) = oneshot::channel();
-        self.queue.send(Pending { entry, placed }).await.ok().context("the log's writer has stopped")?;
-        done.await.context("the log's writer has stopped")?.map_err(anyhow::Error::msg)
+    pub(crate) async fn append(&self, draft: Draft) -> Result<Placed, NotLogged> {
+        let (sender, placed) = oneshot::channel();
+        // Nobody may be waiting any more; the entry stands all the same.
+        let reply = move |outcome| drop(sender.send(outcome));
+        self.sequencer.submit(draft, reply).map_err(|error| NotLogged(Arc::new(error)))?;
+        let outcome = placed.await.unwrap_or_else(|_| Err(Arc::new(cairn_proof::Error::WriterStopped)));
+        let placed = outcome.map_err(|error| {
+            tracing::error!(%error, "the log could not be written");
+            NotLogged(error)
+        })?;
+        self.outside.published();
+        Ok(placed)
     }
 
     /// Reads from the log, off the async threads.
@@ -70,8 +74,19 @@ impl Ledger {
         &self,
         read: impl FnOnce(&Log) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
-        let log = self.log.clone();
-        Ok(tokio::task::spawn_blocking(move || read(&log.lock())).await?)
+        let sequencer = self.sequencer.clone();
+        Ok(tokio::task::spawn_blocking(move || read(&sequencer.log())).await?)
+    }
+
+    /// The log's signed word on how many records use a contributor's data.
+    pub(crate) async fn statement(&self, contributor: Hash) -> anyhow::Result<UseStatement> {
+        let state = move |log: &Log| UseStatement::sign(log, &Counters::of(log)?, contributor);
+        Ok(self.read(state).await??)
+    }
+
+    /// Witnesses and anchors.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// What verifiers need.
@@ -90,39 +105,14 @@ impl Ledger {
     }
 }
 
-/// Entries that may wait for the writer.
-const QUEUE: usize = 1024;
-/// Entries made durable together.
-const BATCH: usize = 256;
-
-fn write(log: &Mutex<Log>, mut queue: mpsc::Receiver<Pending>) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = queue.try_recv()
-        {
-            batch.push(next);
-        }
-        let entries: Vec<Vec<u8>> = batch.iter().map(|pending| pending.entry.clone()).collect();
-        let leaves: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        let outcome = {
-            let mut log = log.lock();
-            log.append(&entries).map(|range| (range, log.size(), log.tree().root()))
-        };
-        match outcome {
-            Ok((range, tree_size, root)) => {
-                for ((pending, index), leaf) in batch.into_iter().zip(range).zip(leaves) {
-                    // Nobody may be waiting any more; the entry stands all the same.
-                    let _ = pending.placed.send(Ok(Placed { index, leaf, tree_size, root }));
-                }
-            }
-            Err(error) => {
-                let message = format!("{:#}", anyhow::Error::from(error));
-                tracing::error!(error = %message, "the log could not be written");
-                for pending in batch {
-                    let _ = pending.placed.send(Err(message.clone()));
-                }
-            }
+impl From<NotLogged> for ApiError {
+    fn from(error: NotLogged) -> Self {
+        match &*error.0 {
+            cairn_proof::Error::Overloaded(_) => Self {
+                retry_after: Some(std::time::Duration::from_secs(1)),
+                ..Self::new(Code::Overloaded, error.0.to_string())
+            },
+            _ => Self::internal(anyhow::Error::from(error)),
         }
     }
 }

@@ -8,7 +8,7 @@ use cairn_adapters::{
 };
 use cairn_index::{DatanetName, Retrieval};
 use cairn_openapi::{
-    attribution::Attribution,
+    attribution::{Attribution, AttributionOptions},
     chat::Usage,
     retrieval::{RetrievalMode, RetrievalOptions},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Question {
     pub(crate) tool_choice: ToolChoice,
     pub(crate) datanets: Vec<String>,
     pub(crate) retrieval: Option<RetrievalOptions>,
+    /// What is measured beside the citations.
+    pub(crate) attribution: AttributionOptions,
     /// What to search for when `retrieval.query` does not say.
     pub(crate) query: Option<String>,
     /// The request's body as it was received: what the record commits to.
@@ -205,12 +207,15 @@ async fn finish(
     let _ = sender.send(last).await;
 }
 
-/// Attributes what was said and appends its record to the log; returns once that is durable.
-async fn record(state: &AppState, asked: &Asked, answered: &Answered) -> Result<Attribution, ApiError> {
+/// Attributes what was said and appends its record to the log; returns once that is durable, and where the request waits
+/// for it also the influence of the passages.
+async fn record(state: &Arc<AppState>, asked: &Asked, answered: &Answered) -> Result<Attribution, ApiError> {
     let texts = answered.choices.iter().enumerate();
     let citations =
         texts.flat_map(|(index, (choice, _))| attribute::citations(index, &choice.text, &asked.shown)).collect();
-    crate::record::append(state, asked, answered, citations).await
+    let mut attribution = crate::record::append(state, asked, answered, citations).await?;
+    attribution.influence = crate::influence::of_answer(state, asked, answered).await?;
+    Ok(attribution)
 }
 
 /// Only what the caller may read; none when the request names no datanets.
@@ -352,7 +357,7 @@ impl Answered {
         *complete = true;
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.choices.iter().all(|(choice, _)| choice.text.is_empty() && choice.tool_calls.is_empty())
     }
 

@@ -27,10 +27,12 @@ pub(crate) fn number<'a>(texts: impl Iterator<Item = &'a str>, max_chars: usize)
 }
 
 /// Puts numbered passages before the question in the last user message.
-pub(crate) fn chat(mut messages: Vec<ChatMessage>, passages: &[Shown]) -> Vec<ChatMessage> {
-    if passages.is_empty() {
-        return messages;
-    }
+pub(crate) fn chat(messages: Vec<ChatMessage>, passages: &[Shown]) -> Vec<ChatMessage> {
+    if passages.is_empty() { messages } else { framed(messages, passages) }
+}
+
+/// The same with the instruction even where no passage is left: what differs between two such prompts is passages alone.
+pub(crate) fn framed(mut messages: Vec<ChatMessage>, passages: &[Shown]) -> Vec<ChatMessage> {
     if let Some(last) = messages.iter_mut().rev().find(|message| message.role == Role::User) {
         last.content = format!(
             "{}Using the passages above, answer the question in your own words and cite passages like [1].\n\n\

@@ -1,14 +1,18 @@
 //! From an answer to its record: what the log gets, what is kept beside it, and the bundle that proves it.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use cairn_adapters::{AdapterGeneration, AdapterShare, Choice, Usage, WeightsHash};
 use cairn_index::Retrieval;
 use cairn_openapi::attribution::{
     AdapterShare as WireShare, Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt,
 };
 use cairn_proof::{
-    Entry, Hash, Record, Salt,
+    Entry, Hash, Log, Record, Salt,
     canonical::fixed,
+    log::{Batching, Draft},
     record::{self as proof, field},
+    uses::Use,
 };
 use serde_json::{Value, json};
 
@@ -16,20 +20,21 @@ use crate::{
     auth::Caller,
     convert,
     error::ApiError,
-    ledger::{Ledger, Placed},
+    ledger::Ledger,
     pipeline::{Endpoint, Question, finish_name, was_shown},
     prompt::Shown,
     state::AppState,
     store::{
         Store,
         attributions::{Private, StoredAttribution},
+        contributors::UseLine,
         now,
     },
 };
 
 mod bundle;
 
-pub(crate) use bundle::bundle;
+pub(crate) use bundle::{bundle, place};
 
 /// What was asked, with what was found and shown.
 pub(crate) struct Asked {
@@ -67,8 +72,8 @@ pub(crate) async fn append(
         response: response(asked.question.endpoint, answered),
         query: asked.retrieval.as_ref().map(|retrieval| retrieval.query.clone()),
     };
-    let record = record(asked, answered, &citations, &private, &salt).map_err(ApiError::internal)?;
-    let entry = Entry::from(record).to_bytes().map_err(ApiError::internal)?;
+    let mut record = record(asked, answered, &citations, &private, &salt).map_err(ApiError::internal)?;
+    record.uses = Some(uses(state, asked).await?);
     let blank = Receipt {
         log: String::new(),
         index: 0,
@@ -83,6 +88,7 @@ pub(crate) async fn append(
         adapter_generation: answered.adapter.as_ref().map(|adapter| adapter.0.clone()),
         adapters: asked.mixed().iter().map(described).collect(),
         datapoints: passages(asked, &citations),
+        influence: None,
         candidates: asked
             .retrieval
             .iter()
@@ -96,15 +102,16 @@ pub(crate) async fn append(
         id: asked.id.clone(),
         subject: asked.caller.subject.clone(),
         created_at: now(),
-        record: String::from_utf8_lossy(&entry).into_owned(),
+        record: text(record.to_bytes().map_err(ApiError::internal)?),
         private,
         attribution: serde_json::to_value(&attribution).map_err(ApiError::internal)?,
         log_index: None,
     };
     state.store.create_attribution(&stored).await?;
-    let placed = state.ledger.append(entry).await.map_err(ApiError::internal)?;
-    state.store.attribution_logged(&asked.id, placed.index).await?;
-    attribution.receipt = receipt(state, &asked.id, &placed);
+    state.store.note_uses(&asked.id, &stored.created_at, &lines(asked)).await?;
+    let placed = state.ledger.append(Draft::Record(Box::new(record))).await?;
+    state.store.attribution_logged(&asked.id, placed.index, &text(placed.entry.clone())).await?;
+    attribution.receipt = receipt(state, &asked.id, placed.index, placed.leaf, placed.size, placed.root);
     Ok(attribution)
 }
 
@@ -119,8 +126,42 @@ pub(crate) async fn append_snapshot(state: &AppState, snapshot: &cairn_index::Sn
         time: now(),
     });
     let bytes = entry.to_bytes().map_err(ApiError::internal)?;
-    state.ledger.append(bytes).await.map_err(ApiError::internal)?;
+    state.ledger.append(Draft::Entry(bytes)).await?;
     Ok(())
+}
+
+/// Whose passages were put before the model. The log's writer counts them.
+async fn uses(state: &AppState, asked: &Asked) -> Result<Vec<Use>, ApiError> {
+    let mut passages: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let candidates = asked.retrieval.iter().flat_map(|retrieval| &retrieval.candidates);
+    for (shown, candidate) in asked.shown.iter().zip(candidates) {
+        passages.entry(&candidate.datapoint.contributor).or_default().push(shown.n as u64);
+    }
+    let mut uses = Vec::with_capacity(passages.len());
+    for (contributor, passages) in passages {
+        let contributor = state.store.pseudonym(contributor).await?;
+        uses.push(Use { contributor, count: 1, passages });
+    }
+    uses.sort_by_key(|own| own.contributor);
+    Ok(uses)
+}
+
+/// The ledger's lines of this answer.
+fn lines(asked: &Asked) -> Vec<UseLine> {
+    let mut passages: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+    let candidates = asked.retrieval.iter().flat_map(|retrieval| &retrieval.candidates);
+    for (shown, candidate) in asked.shown.iter().zip(candidates) {
+        let datapoint = &candidate.datapoint;
+        let whose = (datapoint.datanet.to_string(), datapoint.contributor.clone());
+        passages.entry(whose).or_default().push(shown.n as u64);
+    }
+    let line = |((datanet, contributor), passages)| UseLine { datanet, contributor, passages };
+    passages.into_iter().map(line).collect()
+}
+
+/// An entry is JSON, so it is text.
+fn text(entry: Vec<u8>) -> String {
+    String::from_utf8(entry).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// After a crash: rows that the log knows get their place; rows that it does not know were never answered and go.
@@ -129,14 +170,15 @@ pub(crate) async fn reconcile(store: &Store, ledger: &Ledger) -> anyhow::Result<
     if pending.is_empty() {
         return Ok(());
     }
+    // A record waits behind fewer entries than the log's queue holds, so it stands near the last one that was noted.
+    let from = store.last_logged().await?.saturating_sub(2 * Batching::default().queue as u64);
+    let ids: HashSet<String> = pending.iter().map(|row| row.id.clone()).collect();
+    let mut found = ledger.read(move |log| records(log, from, &ids)).await??;
     for row in pending {
-        let leaf = cairn_proof::leaf_hash(row.record.as_bytes());
-        let place =
-            ledger.read(move |log| (0..log.size()).rev().find(|index| log.tree().leaf(*index) == Some(leaf))).await?;
-        match place {
-            Some(index) => {
+        match found.remove(&row.id) {
+            Some((index, record)) => {
                 tracing::info!(id = row.id, index, "a record got its place after a crash");
-                store.attribution_logged(&row.id, index).await?;
+                store.attribution_logged(&row.id, index, &record).await?;
             }
             None => {
                 tracing::info!(id = row.id, "an answer that a crash cut off before its record is forgotten");
@@ -147,6 +189,20 @@ pub(crate) async fn reconcile(store: &Store, ledger: &Ledger) -> anyhow::Result<
     Ok(())
 }
 
+/// The records of these answers among the entries from `from` on, with their places.
+fn records(log: &Log, from: u64, ids: &HashSet<String>) -> cairn_proof::Result<HashMap<String, (u64, String)>> {
+    let mut found = HashMap::new();
+    for index in from..log.size() {
+        let entry = log.entry(index)?;
+        if let Ok(Entry::Record(record)) = Entry::parse(&entry)
+            && ids.contains(&record.id)
+        {
+            found.insert(record.id, (index, text(entry)));
+        }
+    }
+    Ok(found)
+}
+
 /// A stored record as its reader gets it.
 pub(crate) async fn describe(state: &AppState, stored: StoredAttribution) -> Result<AttributionRecord, ApiError> {
     let index = stored.log_index.unwrap_or_default();
@@ -154,7 +210,8 @@ pub(crate) async fn describe(state: &AppState, stored: StoredAttribution) -> Res
     let (tree_size, root) =
         state.ledger.read(|log| (log.size(), log.tree().root())).await.map_err(ApiError::internal)?;
     let mut attribution: Attribution = serde_json::from_value(stored.attribution).map_err(ApiError::internal)?;
-    attribution.receipt = receipt(state, &stored.id, &Placed { index, leaf, tree_size, root });
+    attribution.influence = crate::influence::describe(state, &stored.id).await?;
+    attribution.receipt = receipt(state, &stored.id, index, leaf, tree_size, root);
     let Value::String(request) = stored.private.request else {
         return Err(ApiError::internal("a stored request is not text"));
     };
@@ -168,14 +225,14 @@ pub(crate) async fn describe(state: &AppState, stored: StoredAttribution) -> Res
     })
 }
 
-fn receipt(state: &AppState, id: &str, placed: &Placed) -> Receipt {
+fn receipt(state: &AppState, id: &str, index: u64, leaf: Hash, tree_size: u64, root: Hash) -> Receipt {
     let url = &state.config.public_url;
     Receipt {
         log: state.ledger.origin().to_string(),
-        index: placed.index,
-        leaf: placed.leaf.to_string(),
-        tree_size: placed.tree_size,
-        root: placed.root.to_string(),
+        index,
+        leaf: leaf.to_string(),
+        tree_size,
+        root: root.to_string(),
         record_url: format!("{url}/v1/attributions/{id}"),
         proof_url: format!("{url}/v1/attributions/{id}/proof"),
     }

@@ -13,7 +13,7 @@ use crate::{
     auth::{Authenticator, JwtVerifier},
     config::Config,
     jobs::Jobs,
-    lanes::Lanes,
+    lanes::{self, Lanes},
     ledger::Ledger,
     store::Store,
 };
@@ -30,6 +30,8 @@ pub(crate) struct AppState {
     pub(crate) adapters: Adapters,
     /// Woken when a fine-tuning job is queued.
     pub(crate) trainings: tokio::sync::Notify,
+    /// Woken when an answer's influence is to be measured.
+    pub(crate) measurements: tokio::sync::Notify,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -50,7 +52,8 @@ impl AppState {
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
         let index = open_index(&config).await?;
         complete_datanets(&store, &index).await?;
-        let lanes = Lanes { store: adapters.store.clone(), config: config.adapters.clone() };
+        let of_lanes = lanes::Source::Store(adapters.store.clone());
+        let lanes = Lanes { adapters: of_lanes, config: config.adapters.clone() };
         let models = BaseModels::open_beside(crate::convert::base_config(&config), Arc::new(lanes));
         let models = Arc::new(models.context("the models cannot be opened")?);
         let state = Arc::new(Self {
@@ -58,6 +61,7 @@ impl AppState {
             jobs: Jobs::new(store.clone()),
             adapters,
             trainings: tokio::sync::Notify::new(),
+            measurements: tokio::sync::Notify::new(),
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),
             config,
@@ -68,8 +72,10 @@ impl AppState {
             metrics,
             _lock: lock,
         });
+        crate::erasure::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::jobs::start(state.clone()).await?;
         crate::training::start(state.clone());
+        crate::influence::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
         for name in state.config.preload.clone() {
             let models = state.models.clone();
             let name = name.parse().with_context(|| format!("models.preload names {name:?}"))?;
@@ -116,7 +122,8 @@ async fn complete_datanets(store: &Store, index: &Index) -> anyhow::Result<()> {
 /// Texts that may wait to be embedded; more are answered 429.
 const EMBEDDING_QUEUE: usize = 256;
 
-fn lock(config: &Config) -> anyhow::Result<File> {
+/// Takes the data directory for this process, for as long as the file is open.
+pub(crate) fn lock(config: &Config) -> anyhow::Result<File> {
     let path = config.data_dir.join("lock");
     let file = File::create(&path)
         .with_context(|| format!("{} cannot be written; `cairn init` makes a data directory", path.display()))?;

@@ -283,8 +283,7 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
         let mut at = 0;
         while at < size {
             let page = index.page(&parsed, at, EXPORTED_AT_ONCE).await?;
-            anyhow::ensure!(!page.is_empty(), "datanet {parsed} ends at {at} of {size}");
-            at += page.len() as u64;
+            at += EXPORTED_AT_ONCE as u64;
             for datapoint in page {
                 let metadata = datapoint.metadata.as_object().into_iter().flatten();
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -439,7 +438,7 @@ fn outcome(dir: &Path) -> anyhow::Result<Option<Outcome>> {
 }
 
 /// Whether a process works on a job: it holds the lock for as long as it lives.
-fn running(dir: &Path) -> bool {
+pub(crate) fn running(dir: &Path) -> bool {
     File::open(dir.join("lock")).is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 

@@ -2,9 +2,9 @@
 //!
 //! [`Draft::check`] is the one place where a draft is validated and completed with the ingest's defaults.
 
-use cairn_proof::Hash;
 use cairn_proof::commitment::Salt;
 use cairn_proof::datapoint::DatapointFields;
+use cairn_proof::{Commitment, Hash};
 use chrono::{DateTime, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -103,6 +103,8 @@ pub struct SaltedDatapoint {
     pub datapoint: Datapoint,
     /// The salt of its commitment.
     pub salt: Salt,
+    /// Its commitment, where the datapoint was erased; then all that the commitment hides is empty, the salt too.
+    pub erased: Option<Commitment>,
 }
 
 /// A draft that passed every check: all that is missing is its vector, its place and its salt.

@@ -1,7 +1,8 @@
 //! The index: all datanets of one LanceDB directory or bucket.
 //!
-//! One process writes; others may open the same place to read, and see new snapshots after [`Index::refresh`]. LanceDB
-//! keeps old versions, so whatever an answer was drawn from can still be opened.
+//! One process writes; others may open the same place to read, and see new snapshots after [`Index::refresh`]. Rows never
+//! move and never change, so whatever an answer was drawn from can still be proved, except that one may be erased
+//! ([`Index::erase`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -114,14 +115,15 @@ impl Index {
         datanet.refresh(&writer).await
     }
 
-    /// The datapoint with an id, if there is one.
+    /// The datapoint with an id, if there is one that was not erased.
     pub async fn datapoint(&self, name: &DatanetName, id: &DatapointId) -> Result<Option<Datapoint>, IndexError> {
         let published = self.published(name)?;
         let query = published.table.query().only_if_expr(col("id").eq(lit(id.as_str())));
-        Ok(fetch(name, query).await?.pop().map(|salted| salted.datapoint))
+        let found = fetch(name, query).await?.pop();
+        Ok(found.filter(|salted| salted.erased.is_none()).map(|salted| salted.datapoint))
     }
 
-    /// The datapoints at some places, with their salts, in the order of `seqs`.
+    /// The datapoints at some places, with their salts, in the order of `seqs`; erased ones included.
     pub async fn by_seq(&self, name: &DatanetName, seqs: &[u64]) -> Result<Vec<SaltedDatapoint>, IndexError> {
         let published = self.published(name)?;
         let size = published.snapshot.size;
@@ -142,13 +144,14 @@ impl Index {
         seqs.iter().map(|seq| found.get(seq).cloned().ok_or_else(|| missing(seq))).collect()
     }
 
-    /// Up to `limit` datapoints from place `from` on, in order.
+    /// The datapoints at the `limit` places from `from` on, in order; erased ones are left out.
     pub async fn page(&self, name: &DatanetName, from: u64, limit: usize) -> Result<Vec<Datapoint>, IndexError> {
         let published = self.published(name)?;
         let upto = from.saturating_add(limit as u64);
         let range = col("seq").gt_eq(lit(from)).and(col("seq").lt(lit(upto)));
         let rows = fetch(name, published.table.query().only_if_expr(range)).await?;
-        let mut page: Vec<Datapoint> = rows.into_iter().map(|row| row.datapoint).collect();
+        let mut page: Vec<Datapoint> =
+            rows.into_iter().filter(|row| row.erased.is_none()).map(|row| row.datapoint).collect();
         page.sort_by_key(|datapoint| datapoint.seq);
         Ok(page)
     }
@@ -162,7 +165,7 @@ impl Index {
     }
 }
 
-async fn fetch(name: &DatanetName, query: LanceQuery) -> Result<Vec<SaltedDatapoint>, IndexError> {
+pub(crate) async fn fetch(name: &DatanetName, query: LanceQuery) -> Result<Vec<SaltedDatapoint>, IndexError> {
     let mut batches = query.select(Select::columns(&DATAPOINT_COLUMNS)).execute().await?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.try_next().await? {

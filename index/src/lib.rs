@@ -12,6 +12,7 @@
 mod datanet;
 mod datapoint;
 mod embedder;
+mod erase;
 mod error;
 mod index;
 mod ingest;

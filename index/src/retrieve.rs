@@ -211,12 +211,12 @@ async fn hits(
         let columns = Columns { datanet, batch: &batch };
         let (scores, vectors) = (columns.f32s(score)?, columns.vectors("vector")?);
         let rows = datapoints(datanet, &batch)?.into_iter().zip(scores.values()).zip(vectors);
-        let hit = |((row, score), vector): ((SaltedDatapoint, &f32), &[f32])| Hit {
-            datapoint: row.datapoint,
-            score: f64::from(*score),
-            vector: vector.to_vec(),
+        let hit = |((row, score), vector): ((SaltedDatapoint, &f32), &[f32])| {
+            // The vector of an erased datapoint can be found, where there are few others.
+            let found = row.erased.is_none();
+            found.then(|| Hit { datapoint: row.datapoint, score: f64::from(*score), vector: vector.to_vec() })
         };
-        found.extend(rows.map(hit));
+        found.extend(rows.filter_map(hit));
     }
     Ok(found)
 }

@@ -27,7 +27,7 @@ use cairn_proof::commitment::Salt;
 use serde_json::Value;
 
 use crate::datapoint::Checked;
-use crate::{DatanetName, Datapoint, Embedder, IndexError, SaltedDatapoint};
+use crate::{DatanetName, Datapoint, Embedder, IndexError, SaltedDatapoint, erase};
 
 /// A row that is about to be written.
 pub(crate) struct NewRow {
@@ -132,6 +132,8 @@ pub(crate) fn datapoints(datanet: &DatanetName, batch: &RecordBatch) -> Result<V
     let row = |at: usize| {
         let metadata: Value = serde_json::from_str(metadata.value(at))
             .map_err(|error| columns.corrupt(format!("metadata of datapoint {}: {error}", id.value(at))))?;
+        let erased = erase::commitment(datanet, &metadata)?;
+        let metadata = if erased.is_some() { Value::Object(Default::default()) } else { metadata };
         let datapoint = Datapoint {
             datanet: datanet.clone(),
             id: id.value(at).parse()?,
@@ -145,7 +147,7 @@ pub(crate) fn datapoints(datanet: &DatanetName, batch: &RecordBatch) -> Result<V
             content_hash: Hash::new(hash_at(content_hash, at)),
             leaf: Hash::new(hash_at(leaf, at)),
         };
-        Ok(SaltedDatapoint { datapoint, salt: Salt::new(hash_at(salt, at)) })
+        Ok(SaltedDatapoint { datapoint, salt: Salt::new(hash_at(salt, at)), erased })
     };
     (0..batch.num_rows()).map(row).collect()
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{adapters::WeightedAdapter, attribution::Attribution, retrieval::RetrievalOptions};
+use crate::{
+    adapters::WeightedAdapter,
+    attribution::{Attribution, AttributionOptions},
+    retrieval::RetrievalOptions,
+};
 
 /// A request for an answer. Fields unknown to OpenAI are ignored, as there; fields of OpenAI's that would change the
 /// meaning and are not supported are refused by name.
@@ -27,6 +31,9 @@ pub struct ChatRequest {
     /// Cairn: how passages are chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<RetrievalOptions>,
+    /// Cairn: what is measured about the answer beside its citations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<AttributionOptions>,
     /// 0 (greedy) to 2; default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,

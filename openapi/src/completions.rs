@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     adapters::WeightedAdapter,
-    attribution::Attribution,
+    attribution::{Attribution, AttributionOptions},
     chat::{OneOrMany, StreamOptions, Usage},
     retrieval::RetrievalOptions,
 };
@@ -31,6 +31,9 @@ pub struct CompletionRequest {
     /// Cairn: how passages are chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<RetrievalOptions>,
+    /// Cairn: what is measured about the answer beside its citations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<AttributionOptions>,
     /// 0 (greedy) to 2; default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,

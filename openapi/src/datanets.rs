@@ -234,3 +234,43 @@ pub struct TrainedOnEntry {
     /// When it ended (RFC 3339, UTC).
     pub finished_at: Option<String>,
 }
+
+/// What is to be erased from a datanet: datapoints by their ids, or everything of a contributor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureRequest {
+    /// Ids of datapoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datapoints: Vec<String>,
+    /// A contributor, all of whose datapoints go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contributor: Option<String>,
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Erasure {
+    /// The datanet.
+    pub datanet: String,
+    /// When (RFC 3339, UTC), as the tombstones say.
+    pub erased_at: String,
+    /// Each datapoint.
+    pub erased: Vec<Tombstone>,
+    /// Answers whose kept attribution named one of them, and does no longer.
+    pub answers: u64,
+    /// Adapters that were trained on one of them: what was learnt stays in their weights until they are deleted.
+    pub adapters: Vec<TrainedOnEntry>,
+}
+
+/// An erased datapoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tombstone {
+    /// Its id.
+    pub datapoint: String,
+    /// Its place in the datanet.
+    pub seq: u64,
+    /// Leaf hash of its commitment (hex), which stays.
+    pub leaf: String,
+    /// The tombstone's entry in the log.
+    pub log_index: u64,
+}

@@ -13,6 +13,7 @@ pub mod error;
 pub mod fine_tuning;
 pub mod jobs;
 pub mod keys;
+pub mod ledger;
 pub mod log;
 pub mod models;
 pub mod retrieval;

@@ -4,6 +4,7 @@
 
 mod access;
 mod adapters;
+mod attribution;
 mod chat;
 mod cli;
 mod crash;

@@ -51,6 +51,8 @@ impl Setup {
         let mut settings = vec![
             (variable("data.dir"), dir.path().join("data").to_string_lossy().into_owned()),
             (variable("models.dir"), models_dir().to_string_lossy().into_owned()),
+            // Every answer would be scored again many times; tests that are about it say so.
+            (variable("attribution.influence"), "none".to_owned()),
         ];
         settings.extend(self.settings);
         let guardian = Guardian::of_directory(dir.path());
@@ -82,6 +84,20 @@ struct Server {
     child: Child,
     #[allow(dead_code, reason = "held for its Drop")]
     guardian: Guardian,
+}
+
+/// A server beside a gateway.
+pub struct Beside {
+    child: Child,
+    #[allow(dead_code, reason = "held for its Drop")]
+    guardian: Guardian,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What a command did.
@@ -238,6 +254,14 @@ impl Gateway {
         finish(command)
     }
 
+    /// Starts `cairn` as a server beside this gateway; it ends when what is returned is dropped.
+    pub fn beside(&self, arguments: &[&str]) -> Beside {
+        let mut command = self.command(&cairn());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("a server can be started");
+        Beside { guardian: Guardian::of_process(child.id()), child }
+    }
+
     /// Runs `cairn-verify`, with nothing of this gateway's configuration.
     pub fn cairn_verify(&self, arguments: &[&str]) -> Finished {
         let mut command = Command::new(binary("cairn-verify"));
@@ -334,7 +358,8 @@ fn variable(key: &str) -> String {
     format!("CAIRN__{}", key.to_uppercase().replace('.', "__"))
 }
 
-fn free_port() -> String {
+/// An address on this machine with a port that is free now.
+pub fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("a bound listener has an address").to_string()
 }

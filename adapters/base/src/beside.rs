@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use cairn_adapters::{AdapterGeneration, EventStream, GenerateError, Generation, Generator, peft};
+use cairn_adapters::{AdapterGeneration, EventStream, GenerateError, Generation, Generator, ScoredToken, peft};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
@@ -38,9 +38,16 @@ pub trait Beside: Send + Sync {
 }
 
 /// A model in such an engine. Its memory is free some time after the last handle is dropped.
+#[async_trait::async_trait]
 pub trait BesideModel: Generator {
     /// Tells, even after the model was dropped, whether its weights are still in memory.
     fn in_memory(&self) -> Box<dyn Fn() -> bool + Send + Sync>;
+
+    /// How likely an answer is to a request, token by token. Sampling has no part in it.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`].
+    async fn score(&self, request: Generation, answer: String) -> Result<Vec<ScoredToken>, GenerateError>;
 
     /// What it does and did, by the names of Prometheus metrics.
     fn figures(&self) -> Vec<(&'static str, f64)>;
@@ -65,6 +72,14 @@ impl BesideEngine {
 
     pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
         self.model().figures()
+    }
+
+    pub(crate) async fn score(
+        self: Arc<Self>,
+        request: Generation,
+        answer: String,
+    ) -> Result<Vec<ScoredToken>, GenerateError> {
+        self.model().score(request, answer).await
     }
 
     /// Starts generating. The stream holds the engine and `held` until it ends or is dropped.

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cairn_adapters::{EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat, Sampling};
+use cairn_adapters::{
+    EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat, Sampling, ScoredToken,
+};
 use tokio::{
     runtime::Runtime,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -221,6 +223,32 @@ impl BaseModels {
         match engine {
             Running::MistralRs(engine) => self.start(engine.generate(prompt, sampling, permit)).await,
             Running::Beside(_) => Err(engine_error("token ids are continued by mistral.rs only")),
+        }
+    }
+
+    /// How likely an answer is to a request, token by token, on the weights and adapters that the request names; by the
+    /// engine beside mistral.rs, whichever generates. Work for later, so it waits for a model that is being loaded, and
+    /// takes no place among the requests under way.
+    ///
+    /// # Errors
+    /// [`GenerateError::Unsupported`] where that engine does not know the model's family; otherwise as
+    /// [`Generator::generate`].
+    pub async fn score(&self, request: Generation, answer: String) -> Result<Vec<ScoredToken>, GenerateError> {
+        let model = request.model.clone();
+        match self.registry.choose(&model, &request.adapters, true)? {
+            With::Beside => {}
+            _ => {
+                return Err(GenerateError::Unsupported(format!(
+                    "{model} is of a family that the adapter lane does not serve, and only the lane can score answers"
+                )));
+            }
+        }
+        match self.registry.engine(&model, With::Beside, WhenLoading::Wait).await? {
+            Running::Beside(engine) => {
+                let scoring = engine.score(request, answer);
+                self.registry.runtime().spawn(scoring).await.map_err(engine_error)?
+            }
+            Running::MistralRs(_) => Err(engine_error("answers are scored by the adapter lane only")),
         }
     }
 

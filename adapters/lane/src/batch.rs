@@ -45,7 +45,9 @@ impl<'a> Batch<'a> {
     pub(crate) fn wanted(&self, rows: &[Row<'a>]) -> Self {
         let wanted = |part: &Part| match rows[part.row].wanted {
             Wanted::None => None,
-            Wanted::Last => Some(Part { position: part.position + part.tokens - 1, tokens: 1, ..*part }),
+            Wanted::Last => Some(rest(part, 1)),
+            Wanted::Rest(0) => None,
+            Wanted::Rest(tokens) => Some(rest(part, tokens)),
             Wanted::All => Some(*part),
         };
         Self::of(self.parts.iter().filter_map(wanted).collect(), rows)
@@ -83,6 +85,12 @@ impl<'a> Batch<'a> {
         }
         x.truncate(self.tokens() * width);
     }
+}
+
+/// The end of a part, at most all of it.
+fn rest(part: &Part, tokens: usize) -> Part {
+    let tokens = tokens.min(part.tokens);
+    Part { position: part.position + part.tokens - tokens, tokens, ..*part }
 }
 
 /// Equal where the same adapters have the same weights in the same order; otherwise any order, the base first.

@@ -50,6 +50,8 @@ pub enum Wanted {
     None,
     /// After the last new token.
     Last,
+    /// After each of this many last new tokens.
+    Rest(usize),
     /// After each new token.
     All,
 }

@@ -21,8 +21,8 @@ use std::{
 };
 
 use cairn_adapters::{
-    AdapterGeneration, EventStream, GenerateError, Generation, Input, ResponseFormat, Sampling, Tool, ToolChoice,
-    WeightsHash, peft,
+    AdapterGeneration, Event, EventStream, GenerateError, Generation, Input, ResponseFormat, Sampling, ScoredToken,
+    Tool, ToolChoice, WeightsHash, peft,
 };
 use futures::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -31,7 +31,7 @@ use crate::{
     AttachError, Attached, Decoder, LoadError, Options,
     constrain::Grammars,
     prefix::PAGE,
-    prepare::prepare,
+    prepare::{PreparedScore, prepare, prepare_score},
     schedule::{Queue, QueueLimits, Scheduler, StepLimits},
     text::{Text, TextError},
 };
@@ -284,6 +284,29 @@ impl Lane {
             Some(Err(error)) => Err(error),
             None => Err(GenerateError::Engine { message: "it ended before it took the request".into() }),
         }
+    }
+
+    /// How likely `answer` is after the prompt, token by token (teacher forcing), with the request's adapters. It goes
+    /// through the same steps as requests that generate, and shares cached prefixes with them; sampling, format and
+    /// `tool_choice` have no part in it. The answer is tokenised anew, from its text. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// As [`Lane::generate`].
+    pub async fn score(&self, request: LaneRequest, answer: String) -> Result<Vec<ScoredToken>, GenerateError> {
+        let inner = self.inner.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare_score(&inner, request, &answer)).await;
+        let prepared = prepared.map_err(|error| GenerateError::Engine { message: error.to_string() })??;
+        let PreparedScore { job, mut events, mut scores, chars } = prepared;
+        self.inner.queue.push(Box::new(job))?;
+        loop {
+            match events.recv().await {
+                Some(Ok(Event::Done(_))) => break,
+                Some(event) => drop(event?),
+                None => return Err(GenerateError::Engine { message: "it ended before it had scored".into() }),
+            }
+        }
+        let scores = scores.recv().await.unwrap_or_default();
+        Ok(chars.into_iter().zip(scores).map(|(chars, logprob)| ScoredToken { chars, logprob }).collect())
     }
 
     /// What it does and did, as of the last step.

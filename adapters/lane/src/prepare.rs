@@ -1,8 +1,8 @@
 //! From a request to what the engine's thread works on: everything that can be refused is refused here.
 
-use std::fmt::Write;
+use std::{fmt::Write, ops::Range};
 
-use cairn_adapters::{Event, GenerateError, Input, ResponseFormat, Tool, ToolChoice};
+use cairn_adapters::{Event, GenerateError, Input, ResponseFormat, Sampling, Tool, ToolChoice};
 use llguidance::Matcher;
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -11,7 +11,7 @@ use crate::{
     constrain::call_schema,
     engine::{Inner, LaneAdapter, LaneRequest, Prompt},
     prefix::PAGE,
-    schedule::{Calls, Job},
+    schedule::{Calls, Job, Scoring},
     text::CallSyntax,
 };
 
@@ -52,8 +52,42 @@ pub(crate) fn prepare(lane: &Inner, request: LaneRequest) -> Result<Prepared, Ge
         constraint,
         calls,
         events,
+        scoring: None,
     };
     Ok((job, receiver))
+}
+
+/// A job that scores an answer, where its scores will come, and the characters of the answer that each token stands for.
+pub(crate) struct PreparedScore {
+    pub(crate) job: Job,
+    pub(crate) events: UnboundedReceiver<Result<Event, GenerateError>>,
+    pub(crate) scores: UnboundedReceiver<Vec<f32>>,
+    pub(crate) chars: Vec<Range<usize>>,
+}
+
+pub(crate) fn prepare_score(
+    lane: &Inner,
+    mut request: LaneRequest,
+    answer: &str,
+) -> Result<PreparedScore, GenerateError> {
+    let encoded = lane.text.tokenizer.encode_char_offsets(answer, false);
+    let encoded = encoded.map_err(|error| GenerateError::Engine { message: format!("the tokenizer: {error}") })?;
+    let chars = encoded.get_offsets().iter().map(|(start, end)| *start..*end).collect();
+    let tools = if request.tool_choice == ToolChoice::None { &[] } else { request.tools.as_slice() };
+    let mut prompt = tokens(lane, &request.prompt, tools)?;
+    if prompt.is_empty() || encoded.is_empty() {
+        return Err(GenerateError::Unsupported("there is nothing to score: the prompt or the answer is empty".into()));
+    }
+    let from = prompt.len();
+    prompt.extend(encoded.get_ids());
+    // What the answer had to be, and what it called, has no part in what is likely.
+    (request.format, request.tool_choice) = (ResponseFormat::Text, ToolChoice::None);
+    request.sampling = Sampling::default();
+    request.prompt = Prompt::Tokens(prompt);
+    let (mut job, events) = prepare(lane, request)?;
+    let (sender, scores) = unbounded_channel();
+    job.scoring = Some(Scoring { from, scores: sender });
+    Ok(PreparedScore { job, events, scores, chars })
 }
 
 /// Token ids of a prompt, as the model's own template and tokenizer have them.

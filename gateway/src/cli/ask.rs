@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use cairn_openapi::{
-    attribution::Attribution,
+    attribution::{Attribution, AttributionOptions, Influence, InfluenceMethod, InfluenceStatus},
     chat::{ChatChunk, ChatRequest, Content, Message},
     error::ErrorEnvelope,
     models::ModelList,
@@ -45,6 +45,9 @@ pub(crate) struct Ask {
     /// Same seed, same answer
     #[arg(long)]
     seed: Option<i64>,
+    /// Wait until it is measured how much each source mattered: leave_one_out or shapley
+    #[arg(long, value_name = "METHOD", value_parser = influence)]
+    influence: Option<InfluenceMethod>,
     /// Write the proof to this file
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -67,6 +70,7 @@ pub(crate) async fn run(global: &Global, command: Ask) -> anyhow::Result<ExitCod
         adapter: command.adapter,
         datanets: command.datanet,
         retrieval,
+        attribution: command.influence.map(|influence| AttributionOptions { influence: Some(influence), wait: true }),
         temperature: Some(command.temperature),
         max_completion_tokens: Some(command.max_tokens),
         seed: command.seed,
@@ -105,6 +109,9 @@ pub(crate) async fn run(global: &Global, command: Ask) -> anyhow::Result<ExitCod
     } else {
         println!("\n");
         show(&attribution);
+        if let Some(influence) = attribution.influence.as_ref().filter(|_| command.influence.is_some()) {
+            show_influence(influence, &answer);
+        }
     }
     if let Some(path) = command.proof {
         super::proof::fetch(&client, &attribution.id, &path).await?;
@@ -135,6 +142,32 @@ fn show(attribution: &Attribution) {
     let receipt = &attribution.receipt;
     println!("Record {} is entry {} of {}.", attribution.id, receipt.index, receipt.log);
     println!("Prove it: cairn proof {}", attribution.id);
+}
+
+/// Bars of what each source contributed, and the sentences that rest on none.
+fn show_influence(influence: &Influence, answer: &str) {
+    if influence.status != InfluenceStatus::Measured {
+        println!("The influence of the sources could not be measured: {}", influence.error.as_deref().unwrap_or("?"));
+        return;
+    }
+    println!("\nHow much each source mattered (nats: by 1, the answer is e times likelier with it):");
+    for passage in &influence.passages {
+        let bar = "█".repeat((passage.share * 30.0).round() as usize);
+        println!("  [{}] {:>8.2}  {:>5.1} %  {bar}", passage.n, passage.nats, passage.share * 100.0);
+    }
+    for sentence in influence.sentences.iter().filter(|sentence| !sentence.supported) {
+        let text: String =
+            answer.chars().skip(sentence.start as usize).take((sentence.end - sentence.start) as usize).collect();
+        println!("  rests on no source: {}", excerpt(&text, 100));
+    }
+}
+
+fn influence(text: &str) -> Result<InfluenceMethod, String> {
+    match text {
+        "leave_one_out" => Ok(InfluenceMethod::LeaveOneOut),
+        "shapley" => Ok(InfluenceMethod::Shapley),
+        _ => Err("give leave_one_out or shapley".into()),
+    }
 }
 
 async fn first_chat_model(client: &Client) -> anyhow::Result<String> {

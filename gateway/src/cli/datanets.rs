@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use cairn_openapi::datanets::{
-    Datanet, DatanetList, Grant, NewDatanet, TrainedOnEntry, TrainedOnList, TrainedOnQuery, Visibility,
+    Datanet, DatanetList, Erasure, ErasureRequest, Grant, NewDatanet, TrainedOnEntry, TrainedOnList, TrainedOnQuery,
+    Visibility,
 };
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -55,6 +56,17 @@ enum Command {
         #[arg(long, value_name = "ID")]
         datapoint: Option<String>,
         /// Only those that used this contributor's datapoints
+        #[arg(long)]
+        contributor: Option<String>,
+    },
+    /// Erase datapoints for good, or everything of a contributor
+    Erase {
+        /// The datanet
+        name: String,
+        /// A datapoint; repeat for several
+        #[arg(long, value_name = "ID", required_unless_present = "contributor", conflicts_with = "contributor")]
+        datapoint: Vec<String>,
+        /// A contributor, all of whose datapoints go
         #[arg(long)]
         contributor: Option<String>,
     },
@@ -111,6 +123,28 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
                 &["JOB", "ADAPTER", "GENERATION", "LEARNT", "HELD OUT", "OWNER"],
                 &found.data.iter().map(row).collect::<Vec<_>>(),
             );
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Erase { name, datapoint, contributor } => {
+            let request = ErasureRequest { datapoints: datapoint, contributor };
+            let path = format!("/v1/datanets/{name}/erasures");
+            let done: Erasure = client.json(Method::POST, &path, &request).await?;
+            if global.json {
+                println!("{}", serde_json::to_string_pretty(&done)?);
+                return Ok(ExitCode::SUCCESS);
+            }
+            println!("{} datapoints of {} are erased since {}:", done.erased.len(), done.datanet, done.erased_at);
+            for one in &done.erased {
+                println!("  {}  (tombstone: entry {} of the log)", one.datapoint, one.log_index);
+            }
+            println!("{} answers had been given one of them; their proofs now say that it was erased.", done.answers);
+            for adapter in &done.adapters {
+                let generation = adapter.generation.as_deref().unwrap_or("not in the store");
+                println!(
+                    "Adapter {}:{} ({generation}) learnt from them; its owner is {}.",
+                    adapter.base, adapter.alias, adapter.owner
+                );
+            }
             return Ok(ExitCode::SUCCESS);
         }
         Command::Revoke { name, subject } => {

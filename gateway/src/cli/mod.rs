@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 
 mod adapters;
+mod anchor;
 mod ask;
 mod audit;
 mod client;
@@ -18,13 +19,17 @@ mod eval;
 mod ingest;
 mod init;
 mod keys;
+mod ledger;
 mod models;
 mod proof;
 mod pull;
+mod recompute;
+mod rotate;
 mod search;
 mod serve;
 mod train;
 mod verify;
+mod witness;
 
 /// Inference with attribution: OpenAI-compatible answers that name the datapoints they drew on, with proofs that anyone
 /// can check offline.
@@ -72,10 +77,20 @@ enum Command {
     Proof(proof::Proof),
     /// Check a proof offline
     Verify(verify::Verify),
+    /// Measure again how much each passage mattered, and compare with what a proof says
+    Recompute(recompute::Recompute),
+    /// Whose data answers drew on, and how much it mattered
+    Ledger(ledger::Ledger),
     /// Read the whole log and check all of it
     Audit(audit::Audit),
     /// Follow the log, and alarm when it was rewritten
     Monitor(audit::Monitor),
+    /// Run a witness of other logs
+    Witness(witness::Witness),
+    /// Anchor the log on a blockchain: account, contract, state
+    Anchor(anchor::Anchor),
+    /// Give the log a new signing key (with the gateway stopped)
+    RotateKey(rotate::RotateKey),
     /// Make, list and revoke API keys (in this machine's data directory)
     Keys(keys::Keys),
     /// List, load and unload base models
@@ -120,9 +135,14 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ask(command) => ask::run(&global, command).await,
         Command::Proof(command) => proof::run(&global, command).await,
         Command::Verify(command) => verify::run(&global, &command),
+        Command::Recompute(command) => recompute::run(&global, command).await,
+        Command::Ledger(command) => ledger::run(&global, command).await,
         Command::Eval(command) => eval::run(&global, command).await,
         Command::Audit(command) => audit::run(&global, command).await,
         Command::Monitor(command) => audit::monitor(&global, command).await,
+        Command::Witness(command) => witness::run(command).await,
+        Command::Anchor(command) => anchor::run(&global, command).await,
+        Command::RotateKey(command) => rotate::run(&global, &command),
         Command::Keys(command) => keys::run(&global, command).await,
         Command::Models(command) => models::run(&global, command).await,
         Command::Datanets(command) => datanets::run(&global, command).await,

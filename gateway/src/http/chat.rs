@@ -185,7 +185,8 @@ fn stream_chunks(
     ReceiverStream::new(receiver)
 }
 
-fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
+/// What a request asks, free of wire types.
+pub(crate) fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
     sampling::refuse_unsupported(&request.other)?;
     if request.messages.is_empty() {
         return Err(ApiError::invalid("messages", "messages is empty; give at least one"));
@@ -224,6 +225,7 @@ fn question(request: ChatRequest, raw: String) -> Result<Question, ApiError> {
         tool_choice,
         datanets: request.datanets,
         retrieval: request.retrieval,
+        attribution: request.attribution.unwrap_or_default(),
         query,
         raw,
     })

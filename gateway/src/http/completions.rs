@@ -41,7 +41,47 @@ pub(crate) async fn completions(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let request = body.parse::<CompletionRequest>()?;
-    let raw = body.0;
+    let stream = request.stream;
+    let include_usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
+    let echo = request.echo;
+    let question = question(request, body.0)?;
+    let echo = match &question.input {
+        Input::Text(prompt) if echo => prompt.clone(),
+        _ => String::new(),
+    };
+    let answering = pipeline::answer(state.into_inner(), (*caller).clone(), question).await?;
+    let blank = CompletionResponse {
+        id: answering.id.clone(),
+        object: "text_completion".into(),
+        created: answering.created,
+        model: answering.model.clone(),
+        system_fingerprint: None,
+        choices: Vec::new(),
+        usage: None,
+        attribution: None,
+    };
+    if stream {
+        return Ok(sse::response(stream_chunks(blank, answering, include_usage, echo)));
+    }
+    let wants_logprobs = answering.logprobs;
+    let answer = answering.collect().await?;
+    let choices = answer.completion.choices.into_iter().enumerate().map(|(index, choice)| CompletionChoice {
+        index,
+        logprobs: wants_logprobs.then(|| logprobs(&choice.logprobs, echo.chars().count())),
+        text: format!("{echo}{}", choice.text),
+        finish_reason: Some(pipeline::finish_name(choice.finish_reason).into()),
+    });
+    Ok(HttpResponse::Ok().json(CompletionResponse {
+        system_fingerprint: Some(pipeline::fingerprint(&answer.completion.weights)),
+        choices: choices.collect(),
+        usage: Some(pipeline::usage(answer.completion.usage)),
+        attribution: Some(answer.attribution),
+        ..blank
+    }))
+}
+
+/// What a request asks, free of wire types.
+pub(crate) fn question(request: CompletionRequest, raw: String) -> Result<Question, ApiError> {
     sampling::refuse_unsupported(&request.other)?;
     let prompt = match request.prompt {
         OneOrMany::One(prompt) => prompt,
@@ -68,8 +108,7 @@ pub(crate) async fn completions(
         seed: request.seed,
         logprobs: request.logprobs,
     })?;
-    let echo = if request.echo { prompt.clone() } else { String::new() };
-    let question = Question {
+    Ok(Question {
         endpoint: Endpoint::Completions,
         model: request.model,
         adapters: sampling::adapters(request.adapter, request.adapters)?,
@@ -81,38 +120,9 @@ pub(crate) async fn completions(
         tool_choice: ToolChoice::None,
         datanets: request.datanets,
         retrieval: request.retrieval,
+        attribution: request.attribution.unwrap_or_default(),
         raw,
-    };
-    let answering = pipeline::answer(state.into_inner(), (*caller).clone(), question).await?;
-    let blank = CompletionResponse {
-        id: answering.id.clone(),
-        object: "text_completion".into(),
-        created: answering.created,
-        model: answering.model.clone(),
-        system_fingerprint: None,
-        choices: Vec::new(),
-        usage: None,
-        attribution: None,
-    };
-    if request.stream {
-        let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
-        return Ok(sse::response(stream_chunks(blank, answering, include_usage, echo)));
-    }
-    let wants_logprobs = answering.logprobs;
-    let answer = answering.collect().await?;
-    let choices = answer.completion.choices.into_iter().enumerate().map(|(index, choice)| CompletionChoice {
-        index,
-        logprobs: wants_logprobs.then(|| logprobs(&choice.logprobs, echo.chars().count())),
-        text: format!("{echo}{}", choice.text),
-        finish_reason: Some(pipeline::finish_name(choice.finish_reason).into()),
-    });
-    Ok(HttpResponse::Ok().json(CompletionResponse {
-        system_fingerprint: Some(pipeline::fingerprint(&answer.completion.weights)),
-        choices: choices.collect(),
-        usage: Some(pipeline::usage(answer.completion.usage)),
-        attribution: Some(answer.attribution),
-        ..blank
-    }))
+    })
 }
 
 fn stream_chunks(

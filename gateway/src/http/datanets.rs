@@ -7,8 +7,8 @@ use actix_web::{
 use cairn_index::DatanetName;
 use cairn_openapi::{
     datanets::{
-        Datanet, DatanetList, Datapoint, DatapointPage, Grant, GrantList, GrantQuery, NewDatanet, PageQuery,
-        TrainedOnEntry, TrainedOnList, TrainedOnQuery,
+        Datanet, DatanetList, Datapoint, DatapointPage, Erasure, ErasureRequest, Grant, GrantList, GrantQuery,
+        NewDatanet, PageQuery, TrainedOnList, TrainedOnQuery,
     },
     error::ErrorEnvelope,
     keys::Role,
@@ -20,7 +20,7 @@ use crate::{
     convert,
     error::{ApiError, Code},
     state::AppState,
-    store::{datanets::Description, training::TrainedOn},
+    store::datanets::Description,
 };
 
 /// Creates a datanet, owned by the caller.
@@ -101,12 +101,11 @@ pub(crate) async fn datapoints(
     if !(1..=200).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 200")));
     }
-    let found = state
-        .index
-        .page(&parsed(&datanet.name)?, page.after.unwrap_or(0), limit)
-        .await
-        .map_err(convert::index_error)?;
-    let next = (found.len() == limit).then(|| found.last().map(|last| last.seq + 1)).flatten();
+    let (name, from) = (parsed(&datanet.name)?, page.after.unwrap_or(0));
+    let size = state.index.snapshot(&name).map_err(convert::index_error)?.size;
+    let found = state.index.page(&name, from, limit).await.map_err(convert::index_error)?;
+    // By places, not by what was found there: erased datapoints are left out.
+    let next = Some(from.saturating_add(limit as u64)).filter(|next| *next < size);
     Ok(Json(DatapointPage { object: "list".into(), data: found.into_iter().map(convert::datapoint).collect(), next }))
 }
 
@@ -146,17 +145,23 @@ pub(crate) async fn trainings(
     };
     let TrainedOnQuery { datapoint: id, contributor } = query.into_inner();
     let found = state.store.trained_on(&datanet.name, id.as_deref(), contributor.as_deref()).await?;
-    let described = |used: TrainedOn| TrainedOnEntry {
-        job: used.job.id,
-        owner: used.job.owner,
-        base: used.job.base,
-        alias: used.job.alias,
-        generation: used.job.generation,
-        learnt: used.learnt,
-        held_out: used.held_out,
-        finished_at: used.job.finished_at,
-    };
-    Ok(Json(TrainedOnList { object: "list".into(), data: found.into_iter().map(described).collect() }))
+    Ok(Json(TrainedOnList { object: "list".into(), data: found.into_iter().map(convert::trained_on).collect() }))
+}
+
+/// Erases datapoints, or everything of a contributor: text, metadata, salts, vectors and older versions go, a tombstone for
+/// each is logged, and proofs say from now on that it was erased. It cannot be undone. For the datanet's owner, on behalf of
+/// whoever contributed it.
+#[utoipa::path(operation_id = "erase_datapoints", tag = "datanets", params(("name" = String, Path,)), request_body = ErasureRequest, responses((status = 200, body = Erasure), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/datanets/{name}/erasures")]
+pub(crate) async fn erase(
+    caller: Allowed<Stewards>,
+    state: Data<AppState>,
+    name: Path<String>,
+    request: Json<ErasureRequest>,
+) -> Result<Json<Erasure>, ApiError> {
+    let datanet = governed(&state, &caller, &name).await?;
+    let name = parsed(&datanet.name)?;
+    Ok(Json(crate::erasure::erase(&state.into_inner(), &name, &request, &caller.subject).await?))
 }
 
 /// Who may retrieve from a datanet.

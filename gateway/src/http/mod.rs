@@ -23,8 +23,8 @@ use crate::error::{ApiError, Code};
 
 mod adapters;
 mod attributions;
-mod chat;
-mod completions;
+pub(crate) mod chat;
+pub(crate) mod completions;
 mod datanets;
 mod embeddings;
 mod files;
@@ -32,6 +32,7 @@ mod fine_tuning;
 mod ingest;
 mod jobs;
 mod keys;
+mod ledger;
 mod log;
 mod lora;
 mod models;
@@ -56,6 +57,10 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(search::search)
         .service(attributions::retrieve)
         .service(attributions::proof)
+        .service(attributions::retrieve_influence)
+        .service(attributions::measure_influence)
+        .service(ledger::ledger)
+        .service(ledger::uses)
         .service(datanets::create)
         .service(datanets::list)
         .service(datanets::retrieve)
@@ -63,6 +68,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(datanets::datapoints)
         .service(datanets::datapoint)
         .service(datanets::trainings)
+        .service(datanets::erase)
         .service(datanets::grants)
         .service(datanets::grant)
         .service(datanets::revoke)
@@ -121,7 +127,11 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         description = "Inference with attribution: OpenAI-compatible answers that name the datapoints they drew on, with a proof that anyone can check offline.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(cairn_openapi::error::ErrorEnvelope, cairn_openapi::chat::ChatChunk)),
+    components(schemas(
+        cairn_openapi::error::ErrorEnvelope,
+        cairn_openapi::chat::ChatChunk,
+        cairn_openapi::ledger::LedgerFormat
+    )),
     modifiers(&Bearer)
 )]
 pub(crate) struct ApiDoc;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use cairn_index::DatanetName;
 use cairn_proof::{
-    Bundle, Commitment, Record, Salt,
-    bundle::{Evidence, LogProof, Openings, Parts},
-    datapoint::Field,
-    record::{Candidate, Snapshot, field},
+    Bundle, Commitment, Log, Record, Salt,
+    bundle::{AnchorProof, Erasure, Evidence, LogProof, Openings, Parts},
+    datapoint::{Disclosed, Field},
+    influence::{InfluenceEntry, InfluenceProof},
+    record::{Candidate, Snapshot, Tombstone, field},
 };
 use serde_json::Value;
 
@@ -23,19 +24,55 @@ pub(crate) async fn bundle(state: &AppState, stored: StoredAttribution) -> Resul
     let index = stored.log_index.ok_or_else(|| ApiError::internal("a record has no place in the log"))?;
     let record: Record = serde_json::from_str(&stored.record).map_err(ApiError::internal)?;
     let datapoints = evidence(state, &record).await?;
-    let place = state.ledger.read(move |log| LogProof::of(log, index)).await.map_err(ApiError::internal)?;
-    let parts = Parts {
-        key: state.ledger.key(),
-        log: place.map_err(ApiError::internal)?,
-        openings: openings(&stored)?,
-        datapoints,
-        record,
-    };
+    let influence = state.store.influence(&stored.id).await?;
+    let influence = influence.and_then(|influence| Some((influence.log_index?, influence.entry?)));
+    let influence = influence
+        .map(|(index, entry)| Ok::<_, serde_json::Error>((index, serde_json::from_str::<InfluenceEntry>(&entry)?)))
+        .transpose()
+        .map_err(ApiError::internal)?;
+    let witnesses = state.ledger.outside().witnesses().to_vec();
+    let place = state.ledger.read(move |log| {
+        // One checkpoint that covers everything in the bundle.
+        let tombstones = datapoints.iter().filter_map(|(_, tombstone)| tombstone.as_ref().map(|(index, _)| *index));
+        let last = tombstones.chain(influence.as_ref().map(|(index, _)| *index)).fold(index, u64::max);
+        let checkpoint = log.checkpoint_for(last);
+        let size = checkpoint.signed().size();
+        let influence = influence.map(|(index, entry)| InfluenceProof::under(log, index, entry, size)).transpose()?;
+        let placed = |(mut evidence, tombstone): Found| {
+            evidence.erased = tombstone.map(|(index, of)| Erasure::under(log, index, of, size)).transpose()?;
+            Ok(evidence)
+        };
+        let datapoints = datapoints.into_iter().map(placed).collect::<cairn_proof::Result<Vec<_>>>()?;
+        Ok::<_, cairn_proof::Error>((LogProof::under(log, index, &checkpoint, &witnesses)?, influence, datapoints))
+    });
+    let (mut log, influence, datapoints) = place.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    log.anchor = anchor(state, index).await?;
+    let parts = Parts { key: state.ledger.key(), log, influence, openings: openings(&stored)?, datapoints, record };
     Bundle::build(parts).map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
 }
 
+/// The place of an entry in the log, under a checkpoint that witnesses cosigned where there is one, with its anchor.
+pub(crate) async fn place(state: &AppState, index: u64) -> Result<LogProof, ApiError> {
+    let witnesses = state.ledger.outside().witnesses().to_vec();
+    let place = move |log: &Log| LogProof::under(log, index, &log.checkpoint_for(index), &witnesses);
+    let mut place = state.ledger.read(place).await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    place.anchor = anchor(state, index).await?;
+    Ok(place)
+}
+
+/// The first anchor on a blockchain that covers the entry, with the entry's place under it.
+async fn anchor(state: &AppState, index: u64) -> Result<Option<AnchorProof>, ApiError> {
+    let Some(anchor) = state.ledger.outside().covering(index).map_err(ApiError::internal)? else { return Ok(None) };
+    let size = anchor.size;
+    let path = state.ledger.read(move |log| log.tree().inclusion(index, size)).await.map_err(ApiError::internal)?;
+    Ok(Some(AnchorProof { anchor, path: path.map_err(ApiError::internal)? }))
+}
+
+/// A datapoint's evidence, and where its tombstone stands in the log, if it was erased.
+type Found = (Evidence, Option<(u64, Tombstone)>);
+
 /// Every passage that was in the prompt, with its text and its place in the snapshot that was searched.
-async fn evidence(state: &AppState, record: &Record) -> Result<Vec<Evidence>, ApiError> {
+async fn evidence(state: &AppState, record: &Record) -> Result<Vec<Found>, ApiError> {
     let Some(retrieval) = &record.retrieval else { return Ok(Vec::new()) };
     let mut of_datanet: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in retrieval.candidates.iter().filter(|candidate| candidate.in_prompt.is_some()) {
@@ -49,11 +86,7 @@ async fn evidence(state: &AppState, record: &Record) -> Result<Vec<Evidence>, Ap
     Ok(found)
 }
 
-async fn of_snapshot(
-    state: &AppState,
-    snapshot: &Snapshot,
-    candidates: &[&Candidate],
-) -> Result<Vec<Evidence>, ApiError> {
+async fn of_snapshot(state: &AppState, snapshot: &Snapshot, candidates: &[&Candidate]) -> Result<Vec<Found>, ApiError> {
     let datanet: DatanetName = snapshot.name.parse().map_err(ApiError::internal)?;
     // A datanet of the same name made anew is another datanet: its root at that size differs.
     if state.index.root_at(&datanet, snapshot.size).ok() != Some(snapshot.root) {
@@ -64,18 +97,26 @@ async fn of_snapshot(
     }
     let seqs: Vec<u64> = candidates.iter().map(|candidate| candidate.seq).collect();
     let datapoints = state.index.by_seq(&datanet, &seqs).await.map_err(convert::index_error)?;
-    datapoints
-        .into_iter()
-        .map(|salted| {
-            let fields = salted.datapoint.fields();
-            Ok(Evidence {
-                commitment: Commitment::new(&fields, &salted.salt).map_err(ApiError::internal)?,
-                path: state.index.prove(&datanet, fields.seq, snapshot.size).map_err(convert::index_error)?,
-                disclosed: fields.disclose(&salted.salt, &Field::ALL),
-                erased: None,
-            })
-        })
-        .collect()
+    let mut found = Vec::with_capacity(datapoints.len());
+    for salted in datapoints {
+        let fields = salted.datapoint.fields();
+        let path = state.index.prove(&datanet, fields.seq, snapshot.size).map_err(convert::index_error)?;
+        let (commitment, disclosed, tombstone) = match salted.erased {
+            None => {
+                let commitment = Commitment::new(&fields, &salted.salt).map_err(ApiError::internal)?;
+                (commitment, fields.disclose(&salted.salt, &Field::ALL), None)
+            }
+            Some(commitment) => {
+                let leaf = salted.datapoint.leaf.to_string();
+                let erasure = state.store.erasure(&snapshot.name, &leaf).await?;
+                let erasure = erasure.ok_or_else(|| ApiError::internal("an erased datapoint has no tombstone"))?;
+                let tombstone = crate::erasure::tombstone(&erasure)?;
+                (commitment, Disclosed::default(), erasure.log_index.map(|index| (index, tombstone)))
+            }
+        };
+        found.push((Evidence { commitment, path, disclosed, erased: None }, tombstone));
+    }
+    Ok(found)
 }
 
 fn openings(stored: &StoredAttribution) -> Result<Openings, ApiError> {

@@ -45,10 +45,11 @@ impl Store {
         Ok(())
     }
 
-    /// Notes where the log has a record.
-    pub(crate) async fn attribution_logged(&self, id: &str, index: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attributions SET log_index = ? WHERE id = ?")
+    /// Notes where the log has a record, and the record as it stands there.
+    pub(crate) async fn attribution_logged(&self, id: &str, index: u64, record: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attributions SET log_index = ?, record = ? WHERE id = ?")
             .bind(i64::try_from(index).unwrap_or(i64::MAX))
+            .bind(record)
             .bind(id)
             .execute(&self.pool)
             .await?;
@@ -75,6 +76,13 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(attribution).transpose()
+    }
+
+    /// The largest index that was noted.
+    pub(crate) async fn last_logged(&self) -> Result<u64, StoreError> {
+        let (last,): (Option<i64>,) =
+            sqlx::query_as("SELECT max(log_index) FROM attributions").fetch_one(&self.pool).await?;
+        Ok(last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
     }
 
     /// Records that a crash left without a place in the log.

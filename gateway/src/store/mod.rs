@@ -11,7 +11,10 @@ use sqlx::{
 };
 
 pub(crate) mod attributions;
+pub(crate) mod contributors;
 pub(crate) mod datanets;
+pub(crate) mod erasures;
+pub(crate) mod influence;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod training;
@@ -34,6 +37,12 @@ pub(crate) enum StoreError {
     /// A stored value does not read back.
     #[error("a stored value is damaged")]
     Damaged(#[from] serde_json::Error),
+    /// A stored value is not of its form.
+    #[error("{0} is damaged")]
+    DamagedText(&'static str),
+    /// A commitment cannot be made.
+    #[error(transparent)]
+    Commitment(#[from] cairn_proof::Error),
 }
 
 impl Store {
@@ -45,6 +54,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is deleted is overwritten.
+            .pragma("secure_delete", "ON")
             .busy_timeout(std::time::Duration::from_secs(10));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;

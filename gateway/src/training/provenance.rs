@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context;
 use cairn_proof::{
     Commitment, Hash, TrainingBundle, TrainingEntry,
-    bundle::LogProof,
     datapoint::Field,
+    log::Draft,
     record::Entry as LogEntry,
     training::{Consent, TrainingDatapoint, TrainingKind, TrainingRow, TrainingRows, TrainingSource},
 };
@@ -78,7 +78,7 @@ pub(super) async fn record(
         time: now(),
     };
     state.store.add_training_rows(&job.id, &stored_rows(&spec, &rows)?).await?;
-    let placed = state.ledger.append(LogEntry::from(entry.clone()).to_bytes()?).await?;
+    let placed = state.ledger.append(Draft::Entry(LogEntry::from(entry.clone()).to_bytes()?)).await?;
     let provenance = Provenance { log_index: placed.index, entry };
     job::write(&dir.join(PROVENANCE), &provenance)?;
     Ok(provenance)
@@ -108,8 +108,7 @@ pub(crate) async fn bundle(
     let path = tree.inclusion(found as u64, rows.len() as u64).map_err(ApiError::internal)?;
     let datapoint = datapoint(state, &rows[found], subject).await?;
     let index = provenance.log_index;
-    let place = state.ledger.read(move |log| LogProof::of(log, index)).await.map_err(ApiError::internal)?;
-    let place = place.map_err(ApiError::internal)?;
+    let place = crate::record::place(state, index).await?;
     let row = (rows[found].clone(), found as u64, path);
     let bundle = TrainingBundle::build(state.ledger.key(), provenance.entry, place, row, datapoint);
     bundle.map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
@@ -128,7 +127,7 @@ async fn datapoint(
     let Ok(id) = id.parse() else { return Ok(None) };
     let Ok(Some(stored)) = state.index.datapoint(&datanet, &id).await else { return Ok(None) };
     let salted = state.index.by_seq(&datanet, &[stored.seq]).await.map_err(convert::index_error)?;
-    let Some(salted) = salted.into_iter().next() else { return Ok(None) };
+    let Some(salted) = salted.into_iter().next().filter(|salted| salted.erased.is_none()) else { return Ok(None) };
     let fields = salted.datapoint.fields();
     let commitment = Commitment::new(&fields, &salted.salt).map_err(ApiError::internal)?;
     // A datanet that was made anew under the same name holds other datapoints.

@@ -36,6 +36,10 @@ pub enum Error {
     #[error("the record contradicts itself: {0}")]
     InconsistentRecord(String),
 
+    /// An entry on influence whose parts contradict each other, or the record.
+    #[error("the entry on influence contradicts itself or the record: {0}")]
+    InconsistentInfluence(String),
+
     /// Metadata of a datapoint must be a JSON object.
     #[error("metadata must be a JSON object")]
     MetadataNotObject,

@@ -18,6 +18,7 @@ pub mod cosignature;
 pub mod datapoint;
 mod error;
 mod hash;
+pub mod influence;
 pub mod key;
 pub mod log;
 pub mod merkle;

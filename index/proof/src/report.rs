@@ -13,6 +13,7 @@ use crate::bundle::{self, Bundle, DatapointProof, LogProof, Status, VerifyError,
 use crate::checkpoint::SignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
+use crate::influence::InfluenceProof;
 use crate::record::{Candidate, Citation, CitationKind, Endpoint, Record};
 use crate::training::{TrainingReport, verify_training};
 use crate::trust::Trust;
@@ -274,6 +275,7 @@ fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -
         ));
     }
     lines.extend(citations.iter().map(citation));
+    lines.extend(bundle.influence.iter().flat_map(InfluenceProof::words));
     let openings = &bundle.openings;
     let opened = [
         ("request", &openings.request),
@@ -359,6 +361,13 @@ fn not_shown(bundle: &Bundle) -> Vec<String> {
     if bundle.datapoints.len() < all {
         let rest = all - bundle.datapoints.len();
         lines.push(format!("It gives no proof for {rest} datapoints that were considered but not used."));
+    }
+    if bundle.influence.is_some() {
+        lines.push(
+            "How much a passage mattered is the operator's measurement; `cairn recompute` repeats it on a machine that \
+             has the weights."
+                .to_owned(),
+        );
     }
     lines.push("Times are those the operator wrote down; the log fixes their order, not the clock.".to_owned());
     let counted = bundle.record.uses.as_ref().is_some_and(|uses| !uses.is_empty());

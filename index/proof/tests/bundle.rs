@@ -229,6 +229,7 @@ fn build_with_response(response: &Value) -> Result<Bundle, VerifyError> {
             })
             .collect(),
         openings: Openings { response: Some(salt.open("response", response.clone())), ..Openings::default() },
+        influence: None,
     })
 }
 

@@ -77,6 +77,7 @@ fn bundle(world: &World, key: &VerifyingKey, witnesses: &[WitnessKey]) -> Vec<u8
             })
             .collect(),
         openings: golden.openings.clone(),
+        influence: None,
     };
     Bundle::build(parts).unwrap().to_bytes().unwrap()
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod embedding;
+mod erase;
 mod ingest;
 mod readers;
 mod retrieval;

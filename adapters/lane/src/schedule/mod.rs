@@ -26,7 +26,7 @@ pub(crate) use self::{
     queue::{Queue, QueueLimits},
 };
 use crate::{
-    Attached, Decoder, Sequence,
+    Attached, Decoder, Sequence, Wanted,
     engine::LaneStats,
     prefix::{PAGE, Place, PrefixCache, pages},
     text::Text,
@@ -50,6 +50,16 @@ pub(crate) struct Job {
     pub(crate) constraint: Option<Matcher>,
     pub(crate) calls: Option<Calls>,
     pub(crate) events: UnboundedSender<Result<Event, GenerateError>>,
+    /// Nothing is chosen: the prompt ends with an answer that was given elsewhere, whose probability is wanted.
+    pub(crate) scoring: Option<Scoring>,
+}
+
+/// Which tokens of a prompt are scored, and where the scores go before the last event.
+pub(crate) struct Scoring {
+    /// The first of them, not 0; they go on to the prompt's end.
+    pub(crate) from: usize,
+    /// ln P of each, given all before it.
+    pub(crate) scores: UnboundedSender<Vec<f32>>,
 }
 
 /// What one step may hold.
@@ -110,6 +120,8 @@ struct Slot {
     /// The page of the cache up to which the sequence is the cache's own.
     place: Place,
     order: u64,
+    /// Of the tokens that are scored, as far as they were computed.
+    scores: Vec<f32>,
 }
 
 impl Scheduler {
@@ -245,6 +257,7 @@ impl Scheduler {
                 sequence: self.decoder.sequence(),
                 place: self.cache.root(&active.job.key),
                 order: self.order,
+                scores: Vec::new(),
                 active: active.clone(),
             };
             self.order += 1;
@@ -260,6 +273,7 @@ impl Scheduler {
     fn park(&mut self, at: usize) {
         let mut slot = self.slots.remove(at);
         slot.sequence = self.decoder.sequence();
+        slot.scores.clear();
         let root = self.cache.root(&slot.active.job.key);
         self.cache.release(std::mem::replace(&mut slot.place, root));
         let at = self.parked.partition_point(|other| other.order < slot.order);
@@ -286,6 +300,26 @@ impl Scheduler {
 impl Slot {
     fn own_pages(&self, cache: &PrefixCache) -> usize {
         pages(self.sequence.len()) - cache.depth(self.place)
+    }
+
+    /// The tokens whose pages come from the cache and go there. Those of an answer that is scored do not: its logits are
+    /// wanted, so it must be computed.
+    fn shared(&self) -> &[u32] {
+        match &self.active.job.scoring {
+            Some(scoring) => &self.tokens[..scoring.from],
+            None => &self.tokens,
+        }
+    }
+
+    /// The logits that are wanted of a step's next `tokens` tokens.
+    fn wanted(&self, tokens: usize) -> Wanted {
+        let end = self.sequence.len() + tokens;
+        match &self.active.job.scoring {
+            // The logits after a token are those of the next.
+            Some(scoring) => Wanted::Rest(tokens.min((end + 1).saturating_sub(scoring.from))),
+            None if end == self.tokens.len() => Wanted::Last,
+            None => Wanted::None,
+        }
     }
 
     /// Tokens that are not computed yet; at least one.

@@ -15,7 +15,7 @@ use super::{
     answer::{Progress, engine_error},
 };
 use crate::{
-    Row, Wanted,
+    Row,
     prefix::{PAGE, Place, PrefixCache, pages},
 };
 
@@ -42,7 +42,7 @@ impl Scheduler {
             let from = slot.sequence.len();
             rows.push(Row {
                 tokens: &slot.tokens[from..from + row.tokens],
-                wanted: if from + row.tokens == slot.tokens.len() { Wanted::Last } else { Wanted::None },
+                wanted: slot.wanted(row.tokens),
                 sequence: &mut slot.sequence,
                 adapters: &slot.active.job.adapters,
             });
@@ -94,9 +94,11 @@ impl Scheduler {
     fn adopt(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.pending() > 1) {
             let before = self.cache.depth(slot.place);
-            if slot.sequence.len() != before * PAGE || !self.cache.follow(&mut slot.place, &slot.tokens) {
+            let mut place = slot.place;
+            if slot.sequence.len() != before * PAGE || !self.cache.follow(&mut place, slot.shared()) {
                 continue;
             }
+            slot.place = place;
             if let Some(sequence) = self.cache.sequence(slot.place) {
                 slot.sequence = sequence;
                 self.stats.prefix_hit_tokens += ((self.cache.depth(slot.place) - before) * PAGE) as u64;
@@ -125,11 +127,16 @@ impl Scheduler {
         let begin = self.turn % waiting.len();
         waiting.rotate_left(begin);
         let mut left = budget;
+        let mut scored = SCORED;
         loop {
             let mut given = 0;
             for (slot, tokens) in &mut waiting {
                 let at = slot.sequence.len() + *tokens;
-                let part = (PAGE - at % PAGE).min(slot.tokens.len() - at).min(left - given);
+                let mut part = (PAGE - at % PAGE).min(slot.tokens.len() - at).min(left - given);
+                if slot.active.job.scoring.as_ref().is_some_and(|scoring| at + part >= scoring.from) {
+                    part = part.min(scored);
+                    scored -= part;
+                }
                 *tokens += part;
                 given += part;
             }
@@ -183,6 +190,18 @@ impl Scheduler {
             give_pages(slot, &mut self.cache);
             let began = slot.sequence.len() - row.tokens;
             self.stats.prefilled_tokens += active.job.prompt.len().saturating_sub(began).min(row.tokens) as u64;
+            if let Some(scoring) = &active.job.scoring {
+                let first = began.max(scoring.from - 1);
+                for (at, logits) in (first..slot.sequence.len()).zip(&mut logits) {
+                    // After the last token there is nothing to score.
+                    slot.scores.extend(slot.tokens.get(at + 1).map(|token| log_probability(logits, *token)));
+                }
+                if slot.pending() == 0 {
+                    let _ = scoring.scores.send(std::mem::take(&mut slot.scores));
+                    ended.push(slot.order);
+                }
+                continue;
+            }
             if slot.pending() > 0 {
                 continue;
             }
@@ -214,12 +233,22 @@ fn give_pages(slot: &mut Slot, cache: &mut PrefixCache) {
     loop {
         let begin = cache.depth(slot.place) * PAGE;
         let end = begin + PAGE;
-        if end > slot.sequence.len() || cache.has(slot.place, &slot.tokens[begin..end]) {
+        if end > slot.sequence.len().min(slot.shared().len()) || cache.has(slot.place, &slot.tokens[begin..end]) {
             return;
         }
         cache.extend(&mut slot.place, &slot.tokens[begin..end], slot.sequence.prefix(end));
     }
 }
+
+/// ln P(token) by the logits [vocabulary] before it.
+fn log_probability(logits: &[f32], token: u32) -> f32 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
+    (f64::from(logits[token as usize] - most) - sum.ln()) as f32
+}
+
+/// Tokens of answers to be scored that one step takes, because the logits of each are as long as the vocabulary.
+const SCORED: usize = 4 * PAGE;
 
 fn panicked(panic: &(dyn Any + Send)) -> GenerateError {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -14,7 +14,7 @@ use cairn_adapters::{
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Queue, QueueLimits, Scheduler, StepLimits};
+use super::{Queue, QueueLimits, Scheduler, Scoring, StepLimits};
 use crate::{
     Decoder, Options,
     constrain::Grammars,
@@ -409,4 +409,50 @@ fn the_context_and_the_budget_bound_answers() {
     assert!(error.is_none());
     assert!(events.iter().any(|event| matches!(event, Event::Finished { reason: FinishReason::Length, .. })));
     assert!(matches!(events.last(), Some(Event::Done(usage)) if usage.completion_tokens == 28));
+}
+
+/// Token ids and the negative log-probability of each but the first, by the reference.
+fn golden_nll(name: &str, adapter: &str) -> Vec<(Vec<u32>, Vec<f64>)> {
+    let text = std::fs::read(family(name).join(format!("{adapter}.golden.json"))).unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&text).unwrap();
+    let numbers = |value: &Value| value.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect::<Vec<_>>();
+    rows.iter()
+        .map(|row| (numbers(&row["input_ids"]).iter().map(|id| *id as u32).collect(), numbers(&row["token_nll"])))
+        .collect()
+}
+
+#[test]
+fn scores_are_the_references_whatever_else_runs_and_whatever_the_cache_holds() {
+    // Few pages, so that some lose theirs and start again.
+    for limits in [LIMITS, StepLimits { pages: 24, rows: 6, ..LIMITS }] {
+        let mut rig = Rig::new("llama", limits);
+        let mut waiting = Vec::new();
+        for adapter in ["base", "dora"] {
+            for (ids, nll) in golden_nll("llama", adapter) {
+                // The whole text is in the cache before a part of it is scored.
+                rig.alone(rig.request(adapter, &ids, greedy(2)));
+                for from in [1, ids.len() / 2, ids.len() - 1] {
+                    let request = rig.request(adapter, &ids, Sampling::default());
+                    let (mut job, events) = prepare(&rig.lane, request).unwrap();
+                    let (sender, scores) = tokio::sync::mpsc::unbounded_channel();
+                    job.scoring = Some(Scoring { from, scores: sender });
+                    rig.scheduler.queue.push(Box::new(job)).unwrap();
+                    waiting.push((events, scores, nll[from - 1..].to_vec()));
+                }
+            }
+        }
+        let writing = rig.submit(rig.request("base", &tokens(3, 40), greedy(20)));
+        rig.run();
+        assert!(collected(writing).1.is_none());
+        for (events, mut scores, nll) in waiting {
+            let (events, error) = collected(events);
+            assert!(error.is_none() && matches!(events.last(), Some(Event::Done(_))), "{error:?}");
+            let scores = scores.try_recv().unwrap();
+            assert_eq!(scores.len(), nll.len());
+            for (score, nll) in scores.iter().zip(&nll) {
+                assert!((f64::from(*score) + nll).abs() < 1e-3, "{score} {nll}");
+            }
+        }
+        assert_eq!(rig.scheduler.own_pages(), 0);
+    }
 }

@@ -94,6 +94,22 @@ export const attribution = (id: string) =>
     staleTime: Number.POSITIVE_INFINITY,
   });
 
+/** How much each passage of an answer mattered; `null` where it was not measured. Followed until it is. */
+export const influence = (id: string) =>
+  queryOptions({
+    queryKey: ["attributions", id, "influence"],
+    queryFn: async () => {
+      try {
+        return body(await api.GET("/v1/attributions/{id}/influence", { params: { path: { id } } }));
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) return null;
+        throw error;
+      }
+    },
+    refetchInterval: ({ state }) =>
+      state.data?.status === "waiting" || state.data?.status === "measuring" ? 1500 : false,
+  });
+
 export const keys = queryOptions({
   queryKey: ["keys"],
   queryFn: async () => body(await api.GET("/v1/keys")).data,

@@ -181,6 +181,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/attributions/{id}/influence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How much each passage mattered to an answer, as far as it is measured. */
+        get: operations["retrieve_influence"];
+        put?: never;
+        /**
+         * Measures how much each passage mattered to an answer that was given already; what was measured before stays in the log,
+         *     and the newest counts.
+         */
+        post: operations["measure_influence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who contributed what to which answer: a line for each contributor and datanet of each answer, oldest first, at most
+         *     10,000 at once. Auditors and administrators see all; others those of datanets that they own.
+         */
+        get: operations["ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contributors/{name}/uses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A contributor's pseudonym in the log, what opens it, and the log's signed word on how many records use their data.
+         *     With it a contributor can check that every use is shown: the counts in those records are 1, 2, 3, …
+         */
+        get: operations["contributor_uses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datanets": {
         parameters: {
             query?: never;
@@ -268,6 +329,27 @@ export interface paths {
         get: operations["list_datanet_trainings"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases datapoints, or everything of a contributor: text, metadata, salts, vectors and older versions go, a tombstone for
+         *     each is logged, and proofs say from now on that it was erased. It cannot be undone. For the datanet's owner, on behalf of
+         *     whoever contributed it.
+         */
+        post: operations["erase_datapoints"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1054,8 +1136,15 @@ export interface components {
             candidates: components["schemas"]["Candidate"][];
             /** @description Which parts of the answer rest on which passage. */
             citations: components["schemas"]["Citation"][];
+            influence?: null | components["schemas"]["Influence"];
             /** @description Where the record stands in the transparency log. */
             receipt: components["schemas"]["Receipt"];
+        };
+        /** @description What is to be found out about an answer beside its citations. */
+        AttributionOptions: {
+            influence?: null | components["schemas"]["InfluenceMethod"];
+            /** @description Whether the answer waits for the measurement instead of being completed by it later. */
+            wait?: boolean;
         };
         /** @description A stored record with what the caller may see of it. */
         AttributionRecord: {
@@ -1161,6 +1250,7 @@ export interface components {
             /** @description Cairn: datanets to retrieve passages from. */
             datanets?: string[];
             retrieval?: null | components["schemas"]["RetrievalOptions"];
+            attribution?: null | components["schemas"]["AttributionOptions"];
             /**
              * Format: double
              * @description 0 (greedy) to 2; default 1.
@@ -1310,6 +1400,7 @@ export interface components {
             /** @description Cairn: datanets to retrieve passages from; they are put before the prompt. */
             datanets?: string[];
             retrieval?: null | components["schemas"]["RetrievalOptions"];
+            attribution?: null | components["schemas"]["AttributionOptions"];
             /**
              * Format: double
              * @description 0 (greedy) to 2; default 1.
@@ -1381,6 +1472,32 @@ export interface components {
         };
         /** @description Text, or parts of text. */
         Content: string | components["schemas"]["Part"][];
+        /** @description A contributor's part of the passages' help. */
+        ContributorShare: {
+            /** @description The contributor. */
+            contributor: string;
+            /**
+             * Format: double
+             * @description 0 to 1.
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description The influence that it stands for.
+             */
+            nats: number;
+        };
+        /** @description A contributor as the log knows them. */
+        ContributorUses: {
+            /** @description The contributor. */
+            contributor: string;
+            /** @description Their pseudonym in the log's records. */
+            pseudonym: string;
+            /** @description What opens the pseudonym: the salt of the commitment and the name. Who has it can tell which records are theirs. */
+            opening: Record<string, never>;
+            /** @description The log's signed word on how many records use their data. */
+            statement: Record<string, never>;
+        };
         /** @description A new key. The secret is shown this once; only its hash is kept. */
         CreatedKey: components["schemas"]["Key"] & {
             /** @description The credential: `Authorization: Bearer …`. */
@@ -1504,6 +1621,29 @@ export interface components {
             model: string;
             /** @description Tokens used. */
             usage: components["schemas"]["Usage"];
+        };
+        /** @description What was erased. */
+        Erasure: {
+            /** @description The datanet. */
+            datanet: string;
+            /** @description When (RFC 3339, UTC), as the tombstones say. */
+            erased_at: string;
+            /** @description Each datapoint. */
+            erased: components["schemas"]["Tombstone"][];
+            /**
+             * Format: int64
+             * @description Answers whose kept attribution named one of them, and does no longer.
+             */
+            answers: number;
+            /** @description Adapters that were trained on one of them: what was learnt stays in their weights until they are deleted. */
+            adapters: components["schemas"]["TrainedOnEntry"][];
+        };
+        /** @description What is to be erased from a datanet: datapoints by their ids, or everything of a contributor. */
+        ErasureRequest: {
+            /** @description Ids of datapoints. */
+            datapoints?: string[];
+            /** @description A contributor, all of whose datapoints go. */
+            contributor?: string | null;
         };
         /** @description What went wrong and how to mend it. */
         ErrorBody: {
@@ -1776,6 +1916,39 @@ export interface components {
             /** @description Factor on the preset's learning rate. */
             learning_rate_multiplier?: Record<string, never>;
         };
+        /**
+         * @description How much each passage mattered to an answer, measured by how likely the answer is with and without it. In nats: 1 means
+         *     e times likelier.
+         */
+        Influence: {
+            /** @description How far the measurement is. */
+            status: components["schemas"]["InfluenceStatus"];
+            /** @description How it is done. */
+            method: components["schemas"]["InfluenceMethod"];
+            /** @description Why it failed. */
+            error?: string | null;
+            /** @description The influence of each passage on the whole answer. */
+            passages: components["schemas"]["PassageInfluence"][];
+            /** @description The influence on each sentence of the answer. */
+            sentences: components["schemas"]["SentenceInfluence"][];
+            /** @description Whose passages helped. */
+            contributors: components["schemas"]["ContributorShare"][];
+            /**
+             * Format: int64
+             * @description The entry in the transparency log that completes the record.
+             */
+            log_index?: number | null;
+        };
+        /**
+         * @description How the influence of passages is measured.
+         * @enum {string}
+         */
+        InfluenceMethod: "none" | "leave_one_out" | "shapley";
+        /**
+         * @description How far a measurement is.
+         * @enum {string}
+         */
+        InfluenceStatus: "waiting" | "measuring" | "measured" | "failed";
         /** @description A job. */
         Job: {
             /** @description Names the job. */
@@ -1853,6 +2026,84 @@ export interface components {
             object: string;
             /** @description The keys. */
             data: components["schemas"]["Key"][];
+        };
+        /** @description Lines of the ledger, oldest first, and what they add up to. */
+        Ledger: {
+            /** @description The lines. */
+            lines: components["schemas"]["LedgerLine"][];
+            /** @description By contributor, datanet and month, over these lines. */
+            totals: components["schemas"]["LedgerTotal"][];
+            /** @description Whether there are more; ask for them with `after`. */
+            has_more: boolean;
+        };
+        /**
+         * @description How the ledger is written.
+         * @enum {string}
+         */
+        LedgerFormat: "json" | "csv";
+        /** @description A contributor's part in one answer, by one datanet. */
+        LedgerLine: {
+            /** @description When the answer was given (RFC 3339, UTC). */
+            at: string;
+            /** @description The answer: its record is `GET /v1/attributions/{answer}`. */
+            answer: string;
+            /** @description The datanet. */
+            datanet: string;
+            /** @description The contributor. */
+            contributor: string;
+            /** @description Numbers of their passages in the prompt. */
+            passages: number[];
+            /**
+             * Format: double
+             * @description Their part of the help that all passages were to the answer, 0 to 1; absent until it is measured.
+             */
+            share?: number | null;
+            /**
+             * Format: double
+             * @description The influence that it stands for, in nats.
+             */
+            nats?: number | null;
+            /** @description How it was measured. */
+            method?: string | null;
+            /**
+             * Format: int64
+             * @description The record's entry in the log.
+             */
+            record_index: number;
+            /**
+             * Format: int64
+             * @description The measurement's entry in the log.
+             */
+            influence_index?: number | null;
+        };
+        /** @description What lines add up to. */
+        LedgerTotal: {
+            /** @description The month, such as `2026-11`. */
+            month: string;
+            /** @description The datanet. */
+            datanet: string;
+            /** @description The contributor. */
+            contributor: string;
+            /**
+             * Format: int64
+             * @description Answers that were given their passages.
+             */
+            answers: number;
+            /**
+             * Format: int64
+             * @description Of them, those whose influence is measured.
+             */
+            measured: number;
+            /**
+             * Format: double
+             * @description The sum of their shares: so many answers' worth of help.
+             */
+            share: number;
+            /**
+             * Format: double
+             * @description The sum of their influence, in nats.
+             */
+            nats: number;
         };
         /** @description `POST /v1/load_lora_adapter`, as vLLM has it. */
         LoadLora: {
@@ -1967,6 +2218,34 @@ export interface components {
              */
             expires_in_days?: number | null;
         };
+        /** @description The influence of one passage on one sentence. */
+        OnSentence: {
+            /**
+             * Format: int64
+             * @description The passage's number.
+             */
+            n: number;
+            /**
+             * Format: double
+             * @description What the sentence loses without it.
+             */
+            necessity: number;
+            /**
+             * Format: double
+             * @description What it alone gives to the sentence.
+             */
+            sufficiency: number;
+            /**
+             * Format: double
+             * @description Its Shapley value.
+             */
+            shapley?: number | null;
+            /**
+             * Format: double
+             * @description The standard error of the Shapley value, where it is sampled.
+             */
+            error?: number | null;
+        };
         /** @description A string or an array of strings. */
         OneOrMany: string | string[];
         /** @description A part of a message. */
@@ -1984,6 +2263,24 @@ export interface components {
             cited: boolean;
             /** @description Whether only its beginning fitted into the prompt. */
             truncated: boolean;
+        };
+        /** @description The influence of a passage on the whole answer. */
+        PassageInfluence: {
+            /**
+             * Format: int64
+             * @description The passage's number.
+             */
+            n: number;
+            /**
+             * Format: double
+             * @description Its Shapley value, or what is lost without it.
+             */
+            nats: number;
+            /**
+             * Format: double
+             * @description Its part of the help that all passages were, 0 to 1.
+             */
+            share: number;
         };
         /** @description Where a record stands in the transparency log. */
         Receipt: {
@@ -2071,6 +2368,43 @@ export interface components {
             /** @description The results. */
             data: components["schemas"]["Candidate"][];
         };
+        /** @description The influence of the passages on a sentence of the answer. */
+        SentenceInfluence: {
+            /**
+             * Format: int64
+             * @description Which choice of the answer, from 0.
+             */
+            choice: number;
+            /**
+             * Format: int64
+             * @description First character (Unicode scalar values).
+             */
+            start: number;
+            /**
+             * Format: int64
+             * @description One past the last character.
+             */
+            end: number;
+            /**
+             * Format: int64
+             * @description Its tokens.
+             */
+            tokens: number;
+            /**
+             * Format: double
+             * @description ln P of the sentence without any passage.
+             */
+            closed_book: number;
+            /**
+             * Format: double
+             * @description ln P of the sentence with all passages.
+             */
+            with_all: number;
+            /** @description Whether it is cited, or any passage made it likelier by 0.1 nats a token. */
+            supported: boolean;
+            /** @description Each passage. */
+            passages: components["schemas"]["OnSentence"][];
+        };
         /** @description The state of a datanet that proofs refer to. */
         Snapshot: {
             /**
@@ -2108,6 +2442,23 @@ export interface components {
             bytes?: number[] | null;
             /** @description The most probable tokens here. */
             top_logprobs: components["schemas"]["TopLogprob"][];
+        };
+        /** @description An erased datapoint. */
+        Tombstone: {
+            /** @description Its id. */
+            datapoint: string;
+            /**
+             * Format: int64
+             * @description Its place in the datanet.
+             */
+            seq: number;
+            /** @description Leaf hash of its commitment (hex), which stays. */
+            leaf: string;
+            /**
+             * Format: int64
+             * @description The tombstone's entry in the log.
+             */
+            log_index: number;
         };
         /** @description A function that the model called. */
         ToolCall: {
@@ -2676,6 +3027,146 @@ export interface operations {
             };
         };
     };
+    retrieve_influence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Influence"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    measure_influence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionOptions"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Influence"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    ledger: {
+        parameters: {
+            query?: {
+                /** @description Of this datanet only. */
+                datanet?: string;
+                /** @description Of this contributor only. */
+                contributor?: string;
+                /** @description From this moment on: RFC 3339 in UTC, or its beginning, such as `2026-11`. */
+                from?: string;
+                /** @description Before this moment. */
+                to?: string;
+                /** @description Lines after those of this answer; the last one of a page gives the next. */
+                after?: string;
+                /** @description `json` (default) or `csv`. */
+                format?: components["schemas"]["LedgerFormat"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the lines and their totals, or with `format=csv` the lines as text/csv */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ledger"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    contributor_uses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContributorUses"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_datanets: {
         parameters: {
             query?: never;
@@ -2876,6 +3367,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TrainedOnList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    erase_datapoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ErasureRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
                 };
             };
             404: {

@@ -9,6 +9,7 @@ import { Button, IconButton } from "../ui/button";
 import { ErrorNote, Note, Spinner, Waiting } from "../ui/feedback";
 import { date, Hash, plural } from "../ui/text";
 import { VerifySteps } from "../verify";
+import { Influence } from "./influence";
 import { save, titleOf } from "./names";
 import { Candidates, Scores } from "./scores";
 import { useTrustedKey } from "./trusted-key";
@@ -68,6 +69,9 @@ export function Trail({ attribution, answer, n, onSelect, onClose, onVerified }:
         <Wording passage={passage} answer={answer} citations={citations.filter((one) => one.n === n)} />
         <Part title="Where it comes from">
           <Origin passage={passage} />
+        </Part>
+        <Part title="How much it mattered">
+          <Influence id={id} n={n} onSelect={onSelect} />
         </Part>
         <Part title="Why it was retrieved">
           <Scores why={passage.why} />

@@ -4,6 +4,7 @@ import { fromHex, hex, utf8 } from "./bytes.ts";
 import { canonical, type Json } from "./canonical.ts";
 import { hmac } from "./crypto.ts";
 import { type Citation, datapoint, record, rotation, tombstone } from "./entry.ts";
+import { influence } from "./influence.ts";
 import { any, count, filled, hash, list, nullable, type Of, object, oneOf, string } from "./shape.ts";
 
 const opening = object({ salt: hash, value: any });
@@ -23,17 +24,20 @@ const datapointProof = object(
 const anchor = object({ anchor: any, path: list(hash) });
 
 /** One answer with everything that proves it. */
-export const bundle = object({
-  type: oneOf("cairn/bundle/v1"),
-  key: string,
-  record,
-  log: object(
-    { index: count, path: list(hash), checkpoint: string },
-    { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })), anchor },
-  ),
-  datapoints: list(datapointProof),
-  openings: object({}, { request: opening, response: opening, query: opening, caller: opening }),
-});
+export const bundle = object(
+  {
+    type: oneOf("cairn/bundle/v1"),
+    key: string,
+    record,
+    log: object(
+      { index: count, path: list(hash), checkpoint: string },
+      { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })), anchor },
+    ),
+    datapoints: list(datapointProof),
+    openings: object({}, { request: opening, response: opening, query: opening, caller: opening }),
+  },
+  { influence: object({ index: count, path: list(hash), entry: influence }) },
+);
 
 export type Bundle = Of<typeof bundle>;
 export type DatapointProof = Of<typeof datapointProof>;

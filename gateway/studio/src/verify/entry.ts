@@ -2,6 +2,7 @@
 
 import { type Bytes, utf8 } from "./bytes.ts";
 import { canonical, type Json, parseCanonical } from "./canonical.ts";
+import { checkInfluence, type InfluenceEntry, influence } from "./influence.ts";
 import { leafHash } from "./merkle.ts";
 import { byte, count, hash, list, nullable, type Of, object, oneOf, string } from "./shape.ts";
 
@@ -159,7 +160,7 @@ export type Rotation = Of<typeof rotation>;
 export type Training = Of<typeof training>;
 type Use = Of<typeof use>;
 /** An entry of the log, told apart by its `type`. */
-export type Entry = Record | Snapshot | Tombstone | Adapter | Rotation | Training;
+export type Entry = Record | Snapshot | Tombstone | Adapter | Rotation | Training | InfluenceEntry;
 
 /** Reads an entry of the log, which must be canonical, of a known type and free of contradictions. */
 export function parseEntry(bytes: Bytes): Entry {
@@ -181,6 +182,11 @@ export function parseEntry(bytes: Bytes): Entry {
       return rotation(value, "");
     case "cairn/training/v1":
       return training(value, "");
+    case "cairn/influence/v1": {
+      const parsed = influence(value, "");
+      checkInfluence(parsed);
+      return parsed;
+    }
     default:
       throw new Error(`type: ${JSON.stringify(type)} is no kind of entry that is known`);
   }

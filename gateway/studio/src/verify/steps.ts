@@ -19,6 +19,7 @@ import {
   WITNESS_KEY,
 } from "./checkpoint.ts";
 import { type Candidate, type Citation, checkRecord, entryLeaf } from "./entry.ts";
+import { checkAgainst, checkInfluence, totals } from "./influence.ts";
 import { climb, type Node } from "./merkle.ts";
 import { KeyHistory, type Trust } from "./trust.ts";
 import { quoted } from "./words.ts";
@@ -128,6 +129,13 @@ class Plan {
     for (const [i, citation] of record.citations.entries()) {
       const title = `Citation ${i + 1} lies within the answer`;
       steps.push({ id: `record.citations[${i}]`, title, run: () => this.checkCitation(citation) });
+    }
+    if (this.bundle.influence) {
+      steps.push({
+        id: "influence",
+        title: "How much each passage mattered is in the log",
+        run: () => this.checkInfluence(),
+      });
     }
     return steps;
   }
@@ -365,6 +373,24 @@ class Plan {
     const finding = await this.inLog(await entryLeaf(tombstone), index, path, "tombstone_not_in_log", what);
     const detail = `Its content was erased on ${tombstone.time}; the tombstone is entry ${index} of the log.`;
     return { ...finding, detail, values: [...values, ...finding.values] };
+  }
+
+  private async checkInfluence(): Promise<Finding> {
+    const proof = this.bundle.influence;
+    if (!proof) throw new Error("this step is planned only where influence was measured");
+    const { index, path, entry } = proof;
+    const record = await entryLeaf(this.bundle.record);
+    await attempt("influence", "The entry on influence", async () => {
+      checkInfluence(entry);
+      checkAgainst(entry, this.bundle.record, record);
+    });
+    const what = `The entry on influence is not entry ${index} of the log`;
+    const finding = await this.inLog(await entryLeaf(entry), index, path, "influence_not_in_log", what);
+    const all = totals(entry).map((total, at) => `passage ${entry.passages[at]}: ${total.toFixed(2)}`);
+    const detail =
+      `Entry ${index} of the log says so, in nats (by 1 the answer is e times likelier): ${all.join(", ")}. ` +
+      "It is the operator's measurement; who has the weights can repeat it.";
+    return { ...finding, detail };
   }
 
   private async checkComplete(): Promise<Finding> {

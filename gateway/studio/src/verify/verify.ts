@@ -178,7 +178,7 @@ async function describe(bytes: Uint8Array): Promise<string> {
   return `${bytes.length} bytes with SHA-256 ${digest}. There is only one way to write these values, and this is it.`;
 }
 
-function notShown({ openings, record, datapoints, log }: Bundle): string[] {
+function notShown({ openings, record, datapoints, log, influence }: Bundle): string[] {
   const hidden = [
     ...(openings.request ? [] : ["the request"]),
     ...(openings.response ? [] : ["the response"]),
@@ -195,6 +195,11 @@ function notShown({ openings, record, datapoints, log }: Bundle): string[] {
   if (log.anchor) {
     sentences.push(
       "It carries an anchor on a blockchain, which is not checked here; `cairn verify --anchor` does.",
+    );
+  }
+  if (influence) {
+    sentences.push(
+      "How much a passage mattered is the operator’s measurement; `cairn recompute` repeats it where the weights are.",
     );
   }
   return [

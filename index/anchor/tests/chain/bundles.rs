@@ -57,7 +57,14 @@ async fn a_bundle_carries_the_anchor_of_a_real_log() {
     let anchor = anchorer.covering(index).unwrap().unwrap();
     let bundle = |log_proof: LogProof| {
         let log = log_proof.anchored(log.tree(), anchor.clone()).unwrap();
-        let parts = Parts { key: &vkey, record: record(), log, datapoints: Vec::new(), openings: Openings::default() };
+        let parts = Parts {
+            key: &vkey,
+            record: record(),
+            log,
+            datapoints: Vec::new(),
+            openings: Openings::default(),
+            influence: None,
+        };
         Bundle::build(parts).unwrap().to_bytes().unwrap()
     };
     let older = bundle(LogProof::under(&log, index, &at_once, &[]).unwrap());

@@ -3,6 +3,7 @@
 use super::{Bundle, BundleKind, DatapointProof, Erasure, Inclusion, LogProof, Openings, VerifyError, status, verify};
 use crate::datapoint::{Commitment, Disclosed};
 use crate::hash::Hash;
+use crate::influence::InfluenceProof;
 use crate::key::VerifyingKey;
 use crate::record::Record;
 
@@ -19,6 +20,8 @@ pub struct Parts<'a> {
     pub datapoints: Vec<Evidence>,
     /// What of the record to disclose.
     pub openings: Openings,
+    /// How much each passage mattered, under the same checkpoint.
+    pub influence: Option<InfluenceProof>,
 }
 
 /// A datapoint for a bundle.
@@ -37,7 +40,7 @@ pub struct Evidence {
 impl Bundle {
     /// Puts a bundle together and verifies it, so that none leaves the gateway that would fail.
     pub fn build(parts: Parts<'_>) -> Result<Bundle, VerifyError> {
-        let Parts { key, record, log, datapoints, openings } = parts;
+        let Parts { key, record, log, datapoints, openings, influence } = parts;
         let candidates = record.retrieval.as_ref().map_or(&[][..], |retrieval| &retrieval.candidates);
         let place = |commitment: &Commitment| {
             candidates.iter().position(|c| c.datanet == commitment.datanet && c.seq == commitment.seq)
@@ -60,7 +63,8 @@ impl Bundle {
             DatapointProof { n: candidates[position].in_prompt, commitment, inclusion, disclosed, status, erased }
         };
         let datapoints = placed.into_iter().map(prove).collect();
-        let bundle = Bundle { kind: BundleKind::V1, key: key.to_string(), record, log, datapoints, openings };
+        let bundle =
+            Bundle { kind: BundleKind::V1, key: key.to_string(), record, log, datapoints, openings, influence };
         verify(&bundle.to_bytes().map_err(VerifyError::Form)?, key)?;
         Ok(bundle)
     }

@@ -270,6 +270,22 @@ pub enum VerifyError {
         source: Error,
     },
 
+    /// The entry on influence contradicts itself or is of another record.
+    #[error("influence: {0}")]
+    Influence(#[source] Error),
+
+    /// The entry on influence is not in the log at that index.
+    #[error("influence: it is not entry {index} of the log of {size} entries: {source}")]
+    InfluenceNotInLog {
+        /// Index claimed.
+        index: u64,
+        /// Size of the checkpoint.
+        size: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
     /// A citation names a choice that the disclosed response has no text for.
     #[error("record.citations[{position}]: the response has no text for choice {choice}")]
     NoSuchChoice {
@@ -327,6 +343,8 @@ impl VerifyError {
             VerifyError::TombstoneMismatch { .. } => "tombstone_mismatch",
             VerifyError::DisclosedAfterErasure { .. } => "disclosed_after_erasure",
             VerifyError::TombstoneNotInLog { .. } => "tombstone_not_in_log",
+            VerifyError::Influence(_) => "influence",
+            VerifyError::InfluenceNotInLog { .. } => "influence_not_in_log",
             VerifyError::NoSuchChoice { .. } => "no_such_choice",
             VerifyError::CitationOutside { .. } => "citation_outside",
         }

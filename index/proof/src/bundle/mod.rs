@@ -17,6 +17,7 @@ use crate::cosignature::{Cosignature, CosignedCheckpoint, WitnessKey};
 use crate::datapoint::{Commitment, Disclosed};
 use crate::error::Result;
 use crate::hash::Hash;
+use crate::influence::InfluenceProof;
 use crate::log::{Log, Storage};
 use crate::record::{Record, Tombstone};
 use crate::rotation::Rotation;
@@ -46,6 +47,9 @@ pub struct Bundle {
     pub datapoints: Vec<DatapointProof>,
     /// What of the record is disclosed.
     pub openings: Openings,
+    /// How much each passage mattered, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub influence: Option<InfluenceProof>,
 }
 
 /// The type string of a [`Bundle`].

@@ -41,6 +41,9 @@ pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
     datapoints(&bundle, checkpoint)?;
     openings(&bundle)?;
     let citations = citations(&bundle)?;
+    if let Some(influence) = &bundle.influence {
+        influence.verify(&bundle.record, size, &checkpoint.root())?;
+    }
     Ok(Report::new(&bundle, checkpoint, trust, Findings { cosigned_by: cosigners, anchor, citations }))
 }
 

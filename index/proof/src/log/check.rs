@@ -35,6 +35,8 @@ pub struct CheckReport {
     pub adapters: u64,
     /// Training runs among the entries.
     pub trainings: u64,
+    /// Measurements of influence among the entries.
+    pub influences: u64,
     /// Changes of the log's key among the entries.
     pub rotations: u64,
     /// Contributors whose uses are counted.
@@ -82,6 +84,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
         tombstones: 0,
         adapters: 0,
         trainings: 0,
+        influences: 0,
         rotations: 0,
         contributors: 0,
         uses: 0,
@@ -112,6 +115,7 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
                 Ok(Entry::Tombstone(_)) => report.tombstones += 1,
                 Ok(Entry::Adapter(_)) => report.adapters += 1,
                 Ok(Entry::Training(_)) => report.trainings += 1,
+                Ok(Entry::Influence(_)) => report.influences += 1,
                 Err(_) => report.other += 1,
             }
         }

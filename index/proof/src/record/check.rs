@@ -101,7 +101,7 @@ impl Retrieval {
 }
 
 /// Whether `time` has the form `YYYY-MM-DDThh:mm:ss[.f…]Z`. The calendar is not checked.
-fn is_utc(time: &str) -> bool {
+pub(crate) fn is_utc(time: &str) -> bool {
     let Some(time) = time.strip_suffix('Z') else { return false };
     let (whole, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());

@@ -7,6 +7,7 @@ use super::Record;
 use crate::canonical::{from_canonical, parse_strict, to_canonical};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
+use crate::influence::InfluenceEntry;
 use crate::rotation::Rotation;
 use crate::training::TrainingEntry;
 
@@ -25,6 +26,8 @@ pub enum Entry {
     Rotation(Box<Rotation>),
     /// An adapter was trained.
     Training(Box<TrainingEntry>),
+    /// How much each passage mattered to an answer was measured.
+    Influence(Box<InfluenceEntry>),
 }
 
 /// A datanet reached a new version.
@@ -155,6 +158,11 @@ impl Entry {
                 training.check()?;
                 Ok(Entry::Training(Box::new(training)))
             }
+            Some("cairn/influence/v1") => {
+                let influence: InfluenceEntry = from_canonical(bytes)?;
+                influence.check()?;
+                Ok(Entry::Influence(Box::new(influence)))
+            }
             other => Err(Error::UnknownEntryType(other.map(str::to_owned))),
         }
     }
@@ -171,6 +179,7 @@ impl Entry {
                 training.check()?;
                 to_canonical(training.as_ref())
             }
+            Entry::Influence(influence) => influence.to_bytes(),
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Hash;
 use crate::uses::Use;
 
+pub(crate) use check::is_utc;
 pub use entry::{AdapterEntry, AdapterKind, Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
 
 /// Field names from which the salts of a record's commitments are derived.

@@ -159,6 +159,7 @@ pub(crate) fn world() -> World {
             query: Some(own.open(field::QUERY, json!("notice period"))),
             caller: None,
         },
+        influence: None,
     });
     World { dir, log, bundle: bundle.unwrap() }
 }

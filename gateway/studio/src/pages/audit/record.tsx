@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schemas } from "../../api/client";
 import { attribution } from "../../api/queries";
+import { supports } from "../../trail/supported";
 import { Trail } from "../../trail/trail";
 import { ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { Ago, Hash } from "../../ui/text";
@@ -71,6 +72,7 @@ export function RecordView({ id }: { id: string }) {
             text={answer}
             passages={data.attribution.datapoints.length}
             citations={data.attribution.citations}
+            supported={supports(data.attribution.influence)}
             chosen={shown}
             onCite={setN}
           />

@@ -7,13 +7,15 @@ import { type Chip, chips, sentences } from "./support";
 interface Given {
   text: string;
   citations?: Schemas["Citation"][];
+  /** Spans that a passage made likelier, cited or not. */
+  supported?: Schemas["Citation"][];
   /** Passages that were in the prompt; 0 = none, and nothing is marked. */
   passages: number;
   chosen?: number | null;
   onCite?: (n: number) => void;
 }
 
-export function AnswerText({ text, citations, passages, chosen = null, onCite }: Given) {
+export function AnswerText({ text, citations, supported = [], passages, chosen = null, onCite }: Given) {
   const parsed = useMemo(() => {
     const chars = Array.from(text);
     const own = (citations ?? []).filter((citation) => citation.choice === 0);
@@ -41,7 +43,7 @@ export function AnswerText({ text, citations, passages, chosen = null, onCite }:
     const last = block.runs.at(-1);
     if (!first || !last) return [];
     const parts = marks
-      ? sentences(parsed.chars, first.start, last.end, parsed.own)
+      ? sentences(parsed.chars, first.start, last.end, [...parsed.own, ...supported])
       : [{ start: first.start, end: last.end, supported: true }];
     return parts.map((part) => {
       const inside = pieces(block.runs, part.start, part.end, parsed, chip);

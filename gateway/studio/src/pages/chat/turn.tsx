@@ -1,7 +1,10 @@
 // One question and its answers: one, or two side by side.
+import { useQuery } from "@tanstack/react-query";
 import { Pencil, RotateCcw } from "lucide-react";
 import { type FormEvent, useEffect, useState } from "react";
+import { influence } from "../../api/queries";
 import { titleOf } from "../../trail/names";
+import { supports } from "../../trail/supported";
 import { Button, IconButton } from "../../ui/button";
 import { ErrorNote, Spinner } from "../../ui/feedback";
 import { CopyButton, plural } from "../../ui/text";
@@ -95,6 +98,10 @@ function AnswerView({
   const { attribution, state } = answer;
   const passages = attribution?.datapoints ?? [];
   const going = state === "waiting" || state === "streaming";
+  const measured = useQuery({
+    ...influence(attribution?.id ?? ""),
+    enabled: state === "done" && passages.length > 0,
+  }).data;
   return (
     <div className="answer" aria-busy={going}>
       {named && (
@@ -109,6 +116,7 @@ function AnswerView({
           text={answer.text}
           passages={passages.length}
           chosen={chosen}
+          supported={supports(measured)}
           {...(attribution ? { citations: attribution.citations, onCite: onOpen } : {})}
         />
       )}
