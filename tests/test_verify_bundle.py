@@ -324,6 +324,25 @@ class Agreement(unittest.TestCase):
         files = [(text[:80], file({**bundle, "log": {**bundle["log"], "checkpoint": text}})) for text in spoiled]
         self.assertEqual(self.agree(files), {"checkpoint": len(files)})
 
+    def test_influence_is_in_the_log_or_fails(self):
+        data = (GOLDEN / "influence.json").read_bytes()
+        self.assertEqual(verdict(data), "proved")
+        start, end = data.index(b'"influence"'), data.index(b'"key":')
+        self.assertGreater(end, start + 1000)
+        for at in range(start, end):
+            changed = bytearray(data)
+            changed[at] ^= 1
+            self.assertNotEqual(verdict(bytes(changed)), "proved", at)
+        changed = []
+        for member, value in (("index", 0), ("path", []), ("entry", None), ("entry", {}), ("entry", [])):
+            bundle = json.loads(data)
+            bundle["influence"][member] = value
+            changed.append((member, file(bundle)))
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "key").write_text(KEY + "\n")
+            for number, (member, bundle) in enumerate(changed):
+                self.assertNotIn("proved", (verdict(bundle), rust(directory, number, bundle)), member)
+
     def test_an_anchor_is_not_checked_here_and_breaks_nothing(self):
         anchored = (GOLDEN / "anchored.json").read_bytes()
         self.known(json.loads(anchored), "anchors")

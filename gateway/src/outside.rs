@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use cairn_anchor::{Anchorer, proof::Anchor};
-use cairn_proof::{Log, WitnessKey, log::Sequencer};
+use cairn_proof::{Hash, Log, WitnessKey, log::Sequencer};
 use cairn_witness::{Collector, Remote};
 use tokio::sync::Notify;
 
@@ -57,6 +57,18 @@ impl Outside {
     /// The first anchor that covers entry `index`, once there is one. Reads a small file.
     pub(crate) fn covering(&self, index: u64) -> anyhow::Result<Option<Anchor>> {
         Ok(self.anchorer.as_ref().map(|anchorer| anchorer.covering(index)).transpose()?.flatten())
+    }
+
+    /// Has the creation of something registered on the chain, where anchors are on: `kind` names what it is. Never fails
+    /// what asked for it.
+    pub(crate) async fn register(&self, kind: &'static str, digest: Hash) {
+        let Some(anchorer) = self.anchorer.clone() else { return };
+        let noted = tokio::task::spawn_blocking(move || anchorer.register(kind, *digest.as_bytes())).await;
+        match noted {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, kind, "a registration on the chain cannot be noted"),
+            Err(error) => tracing::error!(%error, kind, "a registration on the chain cannot be noted"),
+        }
     }
 
     /// One round after another, each for the newest checkpoint.

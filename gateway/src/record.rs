@@ -139,7 +139,10 @@ async fn uses(state: &AppState, asked: &Asked) -> Result<Vec<Use>, ApiError> {
     }
     let mut uses = Vec::with_capacity(passages.len());
     for (contributor, passages) in passages {
-        let contributor = state.store.pseudonym(contributor).await?;
+        let (contributor, new) = state.store.pseudonym(contributor).await?;
+        if new {
+            state.ledger.outside().register("cairn/contributor/v1", contributor).await;
+        }
         uses.push(Use { contributor, count: 1, passages });
     }
     uses.sort_by_key(|own| own.contributor);

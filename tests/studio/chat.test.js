@@ -1,7 +1,7 @@
 // Chat: comparing, stopping, editing, retrying, and what is kept.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, clean, open, visit } from "./browser.js";
+import { accessible, browser, clean, open, visit } from "./browser.js";
 import { BASE, filledDatanet } from "./fixtures.js";
 
 before(() => filledDatanet("chat-test"));
@@ -85,5 +85,20 @@ test("sampling settings reach the gateway", async () => {
   assert.deepEqual(body.datanets, ["chat-test"]);
   assert.equal(body.retrieval.mode, "full_text");
   await page.locator(".answer-foot").waitFor(DONE);
+  clean(page);
+});
+
+test("the trail says how much each source mattered, and the proof holds it", async () => {
+  const page = await chat();
+  await ask(page, "What is a deadlock?");
+  await page.locator(".answer-foot").waitFor(DONE);
+  await page.locator(".source").first().click();
+  const bars = page.getByRole("list", { name: "Influence of each source" });
+  await bars.waitFor(DONE);
+  const sources = await page.locator(".source").count();
+  assert.equal(await bars.getByRole("listitem").count(), sources, "a bar for each source");
+  await page.getByRole("button", { name: "Verify" }).click();
+  await page.getByText("How much each passage mattered is in the log").waitFor(DONE);
+  await accessible(page, "influence");
   clean(page);
 });

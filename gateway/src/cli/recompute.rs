@@ -51,10 +51,14 @@ pub(crate) async fn run(global: &Global, command: Recompute) -> anyhow::Result<E
     let Some(claimed) = bundle.influence.as_ref().map(|influence| influence.entry.clone()) else {
         bail!("the proof says nothing about influence; it was fetched before that was measured, or it never was");
     };
-    let lanes =
-        Lanes { adapters: Source::Files(Arc::new(adapters(&command.adapter)?)), config: config.adapters.clone() };
+    let given = Arc::new(adapters(&command.adapter)?);
+    let lanes = Lanes { adapters: Source::Files(given.clone()), config: config.adapters.clone() };
     let models = BaseModels::open_beside(convert::base_config(&config), Arc::new(lanes))?;
     let case = case(bundle, &claimed)?;
+    let named = case.record.adapters.iter().flatten().map(|share| &share.generation);
+    if let Some(missing) = named.chain(&case.record.adapter_generation).find(|one| !given.contains_key(*one)) {
+        bail!("adapter generation {missing} answered; give its directory with --adapter");
+    }
     let method = match claimed.method {
         InfluenceMethod::LeaveOneOut => Method::LeaveOneOut,
         InfluenceMethod::Shapley | InfluenceMethod::SampledShapley => Method::Shapley,

@@ -13,6 +13,8 @@ use cairn_openapi::{
     error::ErrorEnvelope,
     keys::Role,
 };
+use cairn_proof::Hash;
+use serde_json::json;
 
 use super::keys::valid_subject;
 use crate::{
@@ -48,6 +50,11 @@ pub(crate) async fn create(
         }
     };
     let made = visible(&state, &caller, &new.name).await?;
+    let created = json!({
+        "type": REGISTERED, "name": made.name, "owner": made.owner, "licence": made.licence, "created_at": made.created_at,
+    });
+    let created = cairn_proof::canonical::to_canonical(&created).map_err(ApiError::internal)?;
+    state.ledger.outside().register(REGISTERED, Hash::of(&created)).await;
     Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot)))
 }
 
@@ -214,6 +221,10 @@ pub(crate) async fn revoke(
     }
     Ok(HttpResponse::NoContent().finish())
 }
+
+/// What the creation of a datanet is registered as on a chain, where anchors are on: the SHA-256 of the canonical JSON of
+/// this type, name, owner, licence and moment.
+const REGISTERED: &str = "cairn/datanet/v1";
 
 async fn visible(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
     state.store.datanet(name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(name))

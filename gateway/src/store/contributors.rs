@@ -23,10 +23,10 @@ pub(crate) struct UseLine {
 }
 
 impl Store {
-    /// The pseudonym of a contributor, made when they first appear.
-    pub(crate) async fn pseudonym(&self, name: &str) -> Result<Hash, StoreError> {
+    /// The pseudonym of a contributor, and whether it was made now, when they first appear.
+    pub(crate) async fn pseudonym(&self, name: &str) -> Result<(Hash, bool), StoreError> {
         if let Some(known) = self.contributor(name).await? {
-            return Ok(known.pseudonym);
+            return Ok((known.pseudonym, false));
         }
         let salt = Salt::random()?;
         let pseudonym = uses::pseudonym(&salt, name)?;
@@ -38,7 +38,8 @@ impl Store {
             .execute(&self.pool)
             .await?;
         // Another answer may have been first.
-        Ok(self.contributor(name).await?.map_or(pseudonym, |known| known.pseudonym))
+        let kept = self.contributor(name).await?.map_or(pseudonym, |known| known.pseudonym);
+        Ok((kept, kept == pseudonym))
     }
 
     /// A contributor who has appeared in an answer.
