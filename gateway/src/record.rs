@@ -108,6 +108,7 @@ pub(crate) async fn append(
         log_index: None,
     };
     state.store.create_attribution(&stored).await?;
+    state.store.blank_erased(&asked.id).await?;
     state.store.note_uses(&asked.id, &stored.created_at, &lines(asked)).await?;
     let placed = state.ledger.append(Draft::Record(Box::new(record))).await?;
     state.store.attribution_logged(&asked.id, placed.index, &text(placed.entry.clone())).await?;

@@ -107,6 +107,21 @@ impl Store {
         Ok(rows.len() as u64)
     }
 
+    /// Empties in an answer what was erased while it was being written: an erasure is noted before it looks for answers, so
+    /// either it finds this one or this finds it.
+    pub(crate) async fn blank_erased(&self, answer: &str) -> Result<(), StoreError> {
+        let rows = sqlx::query(
+            "SELECT leaf FROM erasures WHERE instr((SELECT attribution FROM attributions WHERE id = ?), leaf) > 0",
+        )
+        .bind(answer)
+        .fetch_all(&self.pool)
+        .await?;
+        for row in rows {
+            self.blank_datapoint(row.get("leaf")).await?;
+        }
+        Ok(())
+    }
+
     /// Forgets a contributor of whom nothing is left: the salt of their pseudonym is destroyed, and the ledger names them by
     /// it from now on.
     pub(crate) async fn forget_contributor(&self, name: &str) -> Result<(), StoreError> {
