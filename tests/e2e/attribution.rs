@@ -302,11 +302,20 @@ async fn witnesses_cosign_what_bundles_prove() {
         assert!(began.elapsed() < Duration::from_secs(30), "{verdict}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // The checkpoint that is served carries the cosignature once the witness has seen it.
+    // The checkpoint that is served carries the log's signature and the witness's.
     let checkpoint = client.get("/v1/log/checkpoint").await.text();
-    assert!(checkpoint.lines().filter(|line| line.starts_with('\u{2014}')).count() >= 1, "{checkpoint}");
-    let other = gateway.cli(&["verify", &path.to_string_lossy(), "--require-witnesses", "2"]);
-    assert!(!other.ok(), "two witnesses were required and none is known: {other}");
+    assert_eq!(checkpoint.lines().filter(|line| line.starts_with('\u{2014}')).count(), 2, "{checkpoint}");
+    // A witness that is not trusted counts for nothing.
+    let second = gateway.scratch().join("second.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&second, text.replace("/w1", "/w2").replace("witness.key", "second.key").replace("seen", "second"))
+        .unwrap();
+    let made = gateway.cli(&["witness", "keygen", &second.to_string_lossy()]);
+    assert!(made.ok(), "{made}");
+    std::fs::write(&keys, &made.stdout).unwrap();
+    let (path, keys) = (path.to_string_lossy(), keys.to_string_lossy());
+    let other = gateway.cli(&["verify", &path, "--witnesses", &keys, "--require-witnesses", "1"]);
+    assert!(other.status.code() == Some(1) && other.stdout.contains("NOT PROVED"), "{other}");
 }
 
 /// Files below a directory that hold these bytes.
