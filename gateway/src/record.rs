@@ -342,6 +342,7 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Resul
         lance_version: snapshot.lance_version,
         size: snapshot.size,
         root: snapshot.root,
+        access: None,
     });
     let candidates = retrieval.candidates.iter().map(|candidate| proof::Candidate {
         datanet: candidate.datapoint.datanet.to_string(),
@@ -355,6 +356,8 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Resul
         text_rank: candidate.text_rank.map(|rank| rank as u64),
         phrase_score: candidate.phrase_score.map(fixed),
         fused_score: Some(fixed(candidate.fused_score)),
+        rerank_score: None,
+        left_out: None,
     });
     Ok(proof::Retrieval {
         query: salt.commit(field::QUERY, &retrieval.query)?,
@@ -363,6 +366,8 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Resul
         candidates_per_source: asked.candidates as u64,
         datanets: snapshots.collect(),
         candidates: candidates.collect(),
+        filter: None,
+        rerank: None,
     })
 }
 

@@ -47,7 +47,8 @@ pub(crate) async fn bundle(state: &AppState, stored: StoredAttribution) -> Resul
     });
     let (mut log, influence, datapoints) = place.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     log.anchor = anchor(state, index).await?;
-    let parts = Parts { key: state.ledger.key(), log, influence, openings: openings(&stored)?, datapoints, record };
+    let (key, openings, grants) = (state.ledger.key(), openings(&stored)?, Vec::new());
+    let parts = Parts { key, log, influence, openings, datapoints, record, grants };
     Bundle::build(parts).map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
 }
 
@@ -128,5 +129,6 @@ fn openings(stored: &StoredAttribution) -> Result<Openings, ApiError> {
         response: Some(salt.open(field::RESPONSE, private.response.clone())),
         query: private.query.as_ref().map(|query| salt.open(field::QUERY, Value::String(query.clone()))),
         caller: Some(salt.open(field::CALLER, Value::String(stored.subject.clone()))),
+        filter: None,
     })
 }

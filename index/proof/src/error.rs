@@ -40,6 +40,15 @@ pub enum Error {
     #[error("the entry on influence contradicts itself or the record: {0}")]
     InconsistentInfluence(String),
 
+    /// An entry on access whose parts contradict each other.
+    #[error("the {entry} entry contradicts itself: {problem}")]
+    InconsistentAccess {
+        /// Which entry: "terms", "access", "grant" or "contribution".
+        entry: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// Metadata of a datapoint must be a JSON object.
     #[error("metadata must be a JSON object")]
     MetadataNotObject,

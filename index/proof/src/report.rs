@@ -14,7 +14,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::influence::InfluenceProof;
-use crate::record::{Candidate, Citation, CitationKind, Endpoint, Record};
+use crate::record::{Candidate, Citation, CitationKind, Endpoint, LeftOut, Record};
 use crate::training::{TrainingReport, verify_training};
 use crate::trust::Trust;
 
@@ -255,6 +255,13 @@ fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -
             searched.collect::<Vec<_>>().join(", "),
             retrieval.candidates.len(),
         ));
+        if retrieval.filter.is_some() {
+            lines.push("The search was narrowed by a filter of the caller's.".to_owned());
+        }
+        if let Some(method) = &retrieval.rerank {
+            lines.push(format!("What was found was put in order anew by {method}."));
+        }
+        lines.extend(bundle::access_words(bundle));
         for proof in &bundle.datapoints {
             let candidate = retrieval
                 .candidates
@@ -282,6 +289,7 @@ fn proved(bundle: &Bundle, checkpoint: &SignedCheckpoint, citations: &[Quote]) -
         ("response", &openings.response),
         ("search query", &openings.query),
         ("caller", &openings.caller),
+        ("filter", &openings.filter),
     ];
     for (name, opening) in opened {
         if let Some(opening) = opening {
@@ -307,11 +315,18 @@ fn datapoint(proof: &DatapointProof, candidate: Option<&Candidate>) -> String {
         commitment.contributed_at,
         commitment.licence
     );
-    let scores = candidate.map(|c| [("vector", &c.vector_score), ("text", &c.text_score), ("fused", &c.fused_score)]);
-    for (name, score) in scores.into_iter().flatten() {
-        if let Some(score) = score {
-            let _ = write!(line, ", {name} score {score}");
+    if let Some(c) = candidate {
+        let scores = [&c.vector_score, &c.text_score, &c.fused_score, &c.rerank_score];
+        for (name, score) in ["vector", "text", "fused", "rerank"].iter().zip(scores) {
+            if let Some(score) = score {
+                let _ = write!(line, ", {name} score {score}");
+            }
         }
+        line.push_str(match c.left_out {
+            Some(LeftOut::MinimumScore) => ", left out for its score",
+            Some(LeftOut::ContributorCap) => ", left out since its contributor has enough passages",
+            None => "",
+        });
     }
     match (&proof.erased, proof.status) {
         (Some(erased), _) => {
@@ -346,11 +361,13 @@ fn citation(quote: &Quote) -> String {
 
 fn not_shown(bundle: &Bundle) -> Vec<String> {
     let openings = &bundle.openings;
+    let filter = bundle.record.retrieval.as_ref().and_then(|retrieval| retrieval.filter);
     let hidden = [
         ("the request", openings.request.is_none()),
         ("the response", openings.response.is_none()),
         ("the search query", openings.query.is_none() && bundle.record.retrieval.is_some()),
         ("the caller", openings.caller.is_none()),
+        ("the filter", openings.filter.is_none() && filter.is_some()),
     ];
     let hidden: Vec<&str> = hidden.into_iter().filter_map(|(name, hidden)| hidden.then_some(name)).collect();
     let mut lines = Vec::new();
@@ -369,6 +386,7 @@ fn not_shown(bundle: &Bundle) -> Vec<String> {
                 .to_owned(),
         );
     }
+    lines.extend(bundle::access_open(bundle));
     lines.push("Times are those the operator wrote down; the log fixes their order, not the clock.".to_owned());
     let counted = bundle.record.uses.as_ref().is_some_and(|uses| !uses.is_empty());
     lines.push(match counted {

@@ -230,6 +230,7 @@ fn build_with_response(response: &Value) -> Result<Bundle, VerifyError> {
             .collect(),
         openings: Openings { response: Some(salt.open("response", response.clone())), ..Openings::default() },
         influence: None,
+        grants: Vec::new(),
     })
 }
 

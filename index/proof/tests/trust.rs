@@ -78,6 +78,7 @@ fn bundle(world: &World, key: &VerifyingKey, witnesses: &[WitnessKey]) -> Vec<u8
             .collect(),
         openings: golden.openings.clone(),
         influence: None,
+        grants: Vec::new(),
     };
     Bundle::build(parts).unwrap().to_bytes().unwrap()
 }

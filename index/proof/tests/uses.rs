@@ -34,6 +34,8 @@ fn record(id: u64, contributors: &[u8]) -> Record {
         text_rank: None,
         phrase_score: None,
         fused_score: None,
+        rerank_score: None,
+        left_out: None,
     };
     let mut uses: Vec<Use> = Vec::new();
     for (n, number) in (1..).zip(contributors) {
@@ -49,8 +51,16 @@ fn record(id: u64, contributors: &[u8]) -> Record {
             mode: "hybrid".into(),
             top_k: passages,
             candidates_per_source: 9,
-            datanets: vec![Snapshot { name: "law".into(), lance_version: 1, size: 99, root: Hash::default() }],
+            datanets: vec![Snapshot {
+                name: "law".into(),
+                lance_version: 1,
+                size: 99,
+                root: Hash::default(),
+                access: None,
+            }],
             candidates: (1..=passages).map(candidate).collect(),
+            filter: None,
+            rerank: None,
         }),
         citations: Vec::new(),
         uses: Some(uses),

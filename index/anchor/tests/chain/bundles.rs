@@ -64,6 +64,7 @@ async fn a_bundle_carries_the_anchor_of_a_real_log() {
             datapoints: Vec::new(),
             openings: Openings::default(),
             influence: None,
+            grants: Vec::new(),
         };
         Bundle::build(parts).unwrap().to_bytes().unwrap()
     };

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Unlike [`crate::log::check`], which the log's owner runs on its own files, an audit needs only what is public, keeps
-//! just a few tiles in memory, goes on after a fault and says which file is at fault. [`crate::monitor`] is the cheap
+//! just a few tiles in memory (and grants, for [`crate::access::AccessAudit`]), goes on after a fault and says which file is at fault. [`crate::monitor`] is the cheap
 //! sister for every minute: it looks at the checkpoint alone and proves that it goes on from the last one.
 
 mod fetch;
@@ -84,6 +84,8 @@ pub enum FaultKind {
     Entry,
     /// The entries do not lead to the root that was signed.
     Root,
+    /// Entries are as they were logged, but an answer cites a grant that did not hold, or terms have a gap.
+    Access,
 }
 
 /// How a log's checkpoint stands to an earlier one of the same log.
@@ -155,8 +157,8 @@ pub enum AuditError {
 
 /// Reads the whole log and checks it. With `earlier`, a checkpoint seen before, also that the log goes on from it.
 ///
-/// Reads as much as the log holds, in order, and keeps only the open tile of each level: the memory needed does not grow
-/// with the log. Faults are in the report; an error means that there is nothing to report on.
+/// Reads as much as the log holds, in order, and keeps only the open tile of each level, and the grants: the memory needed
+/// does not grow with the answers in the log. Faults are in the report; an error means that there is nothing to report on.
 pub fn audit(fetch: &dyn Fetch, open: Open<'_>, earlier: Option<&SignedCheckpoint>) -> Result<AuditReport, AuditError> {
     let signed = checkpoint(fetch, open)?;
     let mut tiles = Tiles::new(fetch, signed.size());

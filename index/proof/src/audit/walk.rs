@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::fetch::{NoTile, Tiles, perfect};
 use super::{AuditError, Fault, FaultKind};
+use crate::access::{AccessAudit, AccessFinding};
 use crate::canonical::parse_strict;
 use crate::error::Error;
 use crate::hash::{Hash, leaf_hash, node_hash};
@@ -29,6 +30,7 @@ pub(crate) struct Walk {
     undecided: Vec<Undecided>,
     /// Entries that an undecided tile contradicts.
     disputed: Vec<(u64, Vec<u8>)>,
+    access: AccessAudit,
 }
 
 /// A partial tile that differs from what is below it.
@@ -59,6 +61,7 @@ impl Walk {
             walk.carry(tiles, 0, index, chosen)?;
         }
         walk.finish(tiles, size, root)?;
+        walk.access(tiles);
         Ok(walk)
     }
 
@@ -178,9 +181,10 @@ impl Walk {
     /// Checks the form of an entry that is the one that was logged.
     fn entry(&mut self, tiles: &Tiles<'_>, position: u64, entry: &[u8]) {
         let kind = parse_strict(entry).ok().and_then(|value| Some(value.get("type")?.as_str()?.to_owned()));
-        match Entry::parse(entry) {
+        let read = Entry::parse(entry).and_then(|entry| self.access.add(position, &entry));
+        match read {
             // A kind that this version does not know is hashed like all others, and counted under its name.
-            Ok(_) | Err(Error::UnknownEntryType(Some(_))) => {
+            Ok(()) | Err(Error::UnknownEntryType(Some(_))) => {
                 *self.types.entry(kind.unwrap_or_default()).or_default() += 1;
             }
             Err(error) => {
@@ -192,6 +196,17 @@ impl Walk {
                     format!("entry {position} is no entry of a Cairn log: {error}"),
                 );
             }
+        }
+    }
+
+    /// Notes what entries say against each other, unless some are lost or changed: an accusation needs them all.
+    fn access(&mut self, tiles: &Tiles<'_>) {
+        if self.faults.iter().any(|fault| fault.kind != FaultKind::Entry) {
+            return;
+        }
+        for AccessFinding { position, problem } in self.access.findings().to_vec() {
+            let path = tiles.path(None, position / TILE_WIDTH).to_string();
+            self.fault(FaultKind::Access, position, path, problem);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Making a bundle. What follows from the record is filled in here, so a caller cannot contradict it.
 
-use super::{Bundle, BundleKind, DatapointProof, Erasure, Inclusion, LogProof, Openings, VerifyError, status, verify};
+use super::{
+    Bundle, BundleKind, DatapointProof, Erasure, GrantProof, Inclusion, LogProof, Openings, VerifyError, grant, status,
+    verify,
+};
 use crate::datapoint::{Commitment, Disclosed};
 use crate::hash::Hash;
 use crate::influence::InfluenceProof;
@@ -22,6 +25,8 @@ pub struct Parts<'a> {
     pub openings: Openings,
     /// How much each passage mattered, under the same checkpoint.
     pub influence: Option<InfluenceProof>,
+    /// The grants that the record cites, in any order, under the same checkpoint ([`super::GrantEvidence::under`]).
+    pub grants: Vec<GrantProof>,
 }
 
 /// A datapoint for a bundle.
@@ -40,7 +45,7 @@ pub struct Evidence {
 impl Bundle {
     /// Puts a bundle together and verifies it, so that none leaves the gateway that would fail.
     pub fn build(parts: Parts<'_>) -> Result<Bundle, VerifyError> {
-        let Parts { key, record, log, datapoints, openings, influence } = parts;
+        let Parts { key, record, log, datapoints, openings, influence, grants } = parts;
         let candidates = record.retrieval.as_ref().map_or(&[][..], |retrieval| &retrieval.candidates);
         let place = |commitment: &Commitment| {
             candidates.iter().position(|c| c.datanet == commitment.datanet && c.seq == commitment.seq)
@@ -63,8 +68,9 @@ impl Bundle {
             DatapointProof { n: candidates[position].in_prompt, commitment, inclusion, disclosed, status, erased }
         };
         let datapoints = placed.into_iter().map(prove).collect();
-        let bundle =
-            Bundle { kind: BundleKind::V1, key: key.to_string(), record, log, datapoints, openings, influence };
+        let grants = grant::in_order(&record, grants);
+        let (kind, key_line) = (BundleKind::V1, key.to_string());
+        let bundle = Bundle { kind, key: key_line, record, log, datapoints, openings, influence, grants };
         verify(&bundle.to_bytes().map_err(VerifyError::Form)?, key)?;
         Ok(bundle)
     }

@@ -227,6 +227,10 @@ pub enum VerifyError {
     #[error("openings.query: the record holds no retrieval")]
     NoQuery,
 
+    /// A filter is opened where the search had none.
+    #[error("openings.filter: the record's search had no filter")]
+    NoFilter,
+
     /// The status is not what disclosures and erasure make it.
     #[error("{part}.status: expected {expected:?}, found {found:?}")]
     StatusMismatch {
@@ -286,6 +290,68 @@ pub enum VerifyError {
         source: Error,
     },
 
+    /// The grants are not those that the record cites.
+    #[error("grants: the record's are of {}, in this order; found {}", words(expected), words(found))]
+    GrantsDiffer {
+        /// Datanets searched under a grant.
+        expected: Vec<String>,
+        /// Datanets of the grants.
+        found: Vec<String>,
+    },
+
+    /// A grant, or its terms, contradict themselves.
+    #[error("{part}.entry: {source}")]
+    Grant {
+        /// Which of them.
+        part: String,
+        /// What is wrong.
+        #[source]
+        source: Error,
+    },
+
+    /// A grant is not the one that the record cites, or terms are not those of the grant.
+    #[error("{part}.entry: expected leaf {expected}, found {found}")]
+    GrantMismatch {
+        /// Which of them.
+        part: String,
+        /// Leaf hash in the record or in the grant, or `none`.
+        expected: String,
+        /// Leaf hash of the entry.
+        found: Hash,
+    },
+
+    /// A grant, or its terms, are not in the log at that index.
+    #[error("{part}.entry: it is not entry {index} of the log of {size} entries: {source}")]
+    GrantNotInLog {
+        /// Which of them.
+        part: String,
+        /// Index claimed.
+        index: u64,
+        /// Size of the checkpoint.
+        size: u64,
+        /// What the proof led to.
+        #[source]
+        source: Error,
+    },
+
+    /// The grant did not allow the search.
+    #[error("{part}: {problem}")]
+    GrantNotInForce {
+        /// Which grant.
+        part: String,
+        /// Why not.
+        problem: String,
+    },
+
+    /// The grant was given to somebody else than the caller.
+    #[error("{part}.subject: grant {id} was given to another than the caller")]
+    GrantOfAnother {
+        /// Which grant.
+        part: String,
+        /// Its id.
+        id: String,
+    },
+
     /// A citation names a choice that the disclosed response has no text for.
     #[error("record.citations[{position}]: the response has no text for choice {choice}")]
     NoSuchChoice {
@@ -339,14 +405,25 @@ impl VerifyError {
             VerifyError::NotInSnapshot { .. } => "not_in_snapshot",
             VerifyError::OpeningMismatch { .. } => "opening_mismatch",
             VerifyError::NoQuery => "no_query",
+            VerifyError::NoFilter => "no_filter",
             VerifyError::StatusMismatch { .. } => "status_mismatch",
             VerifyError::TombstoneMismatch { .. } => "tombstone_mismatch",
             VerifyError::DisclosedAfterErasure { .. } => "disclosed_after_erasure",
             VerifyError::TombstoneNotInLog { .. } => "tombstone_not_in_log",
             VerifyError::Influence(_) => "influence",
             VerifyError::InfluenceNotInLog { .. } => "influence_not_in_log",
+            VerifyError::GrantsDiffer { .. } => "grants_differ",
+            VerifyError::Grant { .. } => "grant",
+            VerifyError::GrantMismatch { .. } => "grant_mismatch",
+            VerifyError::GrantNotInLog { .. } => "grant_not_in_log",
+            VerifyError::GrantNotInForce { .. } => "grant_not_in_force",
+            VerifyError::GrantOfAnother { .. } => "grant_of_another",
             VerifyError::NoSuchChoice { .. } => "no_such_choice",
             VerifyError::CitationOutside { .. } => "citation_outside",
         }
     }
+}
+
+fn words(datanets: &[String]) -> String {
+    if datanets.is_empty() { "none".to_owned() } else { datanets.join(", ") }
 }

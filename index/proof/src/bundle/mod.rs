@@ -7,6 +7,7 @@
 mod anchor;
 mod build;
 mod error;
+mod grant;
 mod verify;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub use anchor::AnchorProof;
 pub(crate) use anchor::{anchor, words};
 pub use build::{Evidence, Parts};
 pub use error::VerifyError;
+pub use grant::{GrantEvidence, GrantProof, TermsProof};
+pub(crate) use grant::{access_open, access_words};
 pub(crate) use verify::{checkpoint, cosigners, opens};
 pub use verify::{verify, verify_with};
 
@@ -50,6 +53,9 @@ pub struct Bundle {
     /// How much each passage mattered, where that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub influence: Option<InfluenceProof>,
+    /// The grants under which datanets were searched, in the order of the record's datanets: all of them, and no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantProof>,
 }
 
 /// The type string of a [`Bundle`].
@@ -165,6 +171,9 @@ pub struct Openings {
     /// Who called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<Opening>,
+    /// The filter that narrowed the search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Opening>,
 }
 
 impl Bundle {

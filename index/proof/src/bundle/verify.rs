@@ -1,11 +1,11 @@
 //! Verifying a bundle, from the file's bytes and the one trusted key.
 //!
-//! The order is that of trust: form, key, checkpoint, record, datapoints, openings, citations. Each step compares with
+//! The order is that of trust: form, key, checkpoint, record, datapoints, openings, citations, grants. Each step compares with
 //! something an earlier step has established.
 
 use serde_json::Value;
 
-use super::{Bundle, DatapointProof, LogProof, VerifyError, anchor};
+use super::{Bundle, DatapointProof, LogProof, VerifyError, anchor, grant};
 use crate::canonical::from_canonical;
 use crate::checkpoint::SignedCheckpoint;
 use crate::commitment::Opening;
@@ -44,6 +44,7 @@ pub fn verify_with(bytes: &[u8], trust: &Trust) -> Result<Report, VerifyError> {
     if let Some(influence) = &bundle.influence {
         influence.verify(&bundle.record, size, &checkpoint.root())?;
     }
+    grant::grants(&bundle, checkpoint)?;
     Ok(Report::new(&bundle, checkpoint, trust, Findings { cosigned_by: cosigners, anchor, citations }))
 }
 
@@ -188,15 +189,18 @@ fn erasure(checkpoint: &SignedCheckpoint, proof: &DatapointProof, leaf: Hash, pa
 fn openings(bundle: &Bundle) -> Result<(), VerifyError> {
     let (record, openings) = (&bundle.record, &bundle.openings);
     let query = record.retrieval.as_ref().map(|retrieval| retrieval.query);
+    let filter = record.retrieval.as_ref().and_then(|retrieval| retrieval.filter);
     let pairs = [
         ("request", &openings.request, Some(record.request)),
         ("response", &openings.response, Some(record.response)),
         ("query", &openings.query, query),
         ("caller", &openings.caller, Some(record.caller)),
+        ("filter", &openings.filter, filter),
     ];
     for (name, opening, commitment) in pairs {
         let Some(opening) = opening else { continue };
-        let commitment = commitment.ok_or(VerifyError::NoQuery)?;
+        let absent = || if name == "filter" { VerifyError::NoFilter } else { VerifyError::NoQuery };
+        let commitment = commitment.ok_or_else(absent)?;
         opens(opening, commitment, || format!("openings.{name}"))?;
     }
     Ok(())

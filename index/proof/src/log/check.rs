@@ -37,6 +37,14 @@ pub struct CheckReport {
     pub trainings: u64,
     /// Measurements of influence among the entries.
     pub influences: u64,
+    /// Published versions of terms among the entries.
+    pub terms: u64,
+    /// Requests for access, and what became of them, among the entries.
+    pub accesses: u64,
+    /// Grants among the entries.
+    pub grants: u64,
+    /// Contributions among the entries.
+    pub contributions: u64,
     /// Changes of the log's key among the entries.
     pub rotations: u64,
     /// Contributors whose uses are counted.
@@ -85,6 +93,10 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
         adapters: 0,
         trainings: 0,
         influences: 0,
+        terms: 0,
+        accesses: 0,
+        grants: 0,
+        contributions: 0,
         rotations: 0,
         contributors: 0,
         uses: 0,
@@ -116,6 +128,10 @@ pub(crate) fn check_storage<S: Storage>(storage: &S, key: &VerifyingKey) -> Resu
                 Ok(Entry::Adapter(_)) => report.adapters += 1,
                 Ok(Entry::Training(_)) => report.trainings += 1,
                 Ok(Entry::Influence(_)) => report.influences += 1,
+                Ok(Entry::Terms(_)) => report.terms += 1,
+                Ok(Entry::Access(_)) => report.accesses += 1,
+                Ok(Entry::Grant(_)) => report.grants += 1,
+                Ok(Entry::Contribution(_)) => report.contributions += 1,
                 Err(_) => report.other += 1,
             }
         }

@@ -95,6 +95,9 @@ impl Retrieval {
             if candidate.in_prompt.is_some_and(|n| n == 0 || !passages.insert(n)) {
                 return wrong(format!("candidate {place} has a passage number that is zero or taken"));
             }
+            if candidate.left_out.is_some() && candidate.in_prompt.is_some() {
+                return wrong(format!("candidate {place} was left out, and in the prompt"));
+            }
         }
         Ok(passages)
     }
@@ -107,6 +110,13 @@ pub(crate) fn is_utc(time: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let shape = whole.bytes().map(|b| if b.is_ascii_digit() { b'0' } else { b });
     shape.eq(*b"0000-00-00T00:00:00") && !fraction.is_empty() && fraction.len() <= 9 && digits(fraction)
+}
+
+/// A time of [`is_utc`]'s form as a value to compare: up to the seconds, and the digits behind them that count.
+pub(crate) fn instant(time: &str) -> (&str, &str) {
+    let time = time.strip_suffix('Z').unwrap_or(time);
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));
+    (whole, fraction.trim_end_matches('0'))
 }
 
 #[cfg(test)]
@@ -122,13 +132,15 @@ mod tests {
             json!({"datanet": "law", "leaf": zero, "seq": seq, "rank": seq + 1, "in_prompt": in_prompt,
                 "vector_score": "0.500000", "vector_rank": 1, "text_score": null, "text_rank": null, "fused_score": null})
         };
+        let mut left_out = candidate(3, Value::Null);
+        left_out["left_out"] = json!("minimum_score");
         json!({
             "type": "cairn/record/v1", "id": "r1", "time": "2026-01-02T03:04:05Z", "endpoint": "chat.completions",
             "request": zero, "response": zero, "model": "m", "base_weights": zero, "adapter_generation": null,
             "caller": zero,
             "retrieval": {"query": zero, "mode": "hybrid", "top_k": 2, "candidates_per_source": 4,
                 "datanets": [{"name": "law", "lance_version": 3, "size": 9, "root": zero}],
-                "candidates": [candidate(0, json!(1)), candidate(1, json!(2)), candidate(2, Value::Null)]},
+                "candidates": [candidate(0, json!(1)), candidate(1, json!(2)), candidate(2, Value::Null), left_out]},
             "citations": [{"choice": 0, "n": 2, "start": 0, "end": 3, "kind": "marker", "score": null}],
         })
     }
@@ -144,6 +156,21 @@ mod tests {
     }
 
     #[test]
+    fn times_are_compared_to_the_last_decimal() {
+        let times = [
+            "2026-01-02T03:04:05Z",
+            "2026-01-02T03:04:05.000000001Z",
+            "2026-01-02T03:04:05.45Z",
+            "2026-01-02T03:04:05.5Z",
+            "2026-01-02T03:04:06Z",
+            "2026-01-03T00:00:00.1Z",
+        ];
+        assert!(times.is_sorted_by(|a, b| instant(a) < instant(b)));
+        assert_eq!(instant("2026-01-02T03:04:05.500Z"), instant("2026-01-02T03:04:05.5Z"));
+        assert_eq!(instant("2026-01-02T03:04:05.0Z"), instant("2026-01-02T03:04:05Z"));
+    }
+
+    #[test]
     fn a_contradiction_is_refused() {
         let cases = [
             ("/time", json!("2026-01-02T03:04:05+00:00")),
@@ -153,6 +180,7 @@ mod tests {
             ("/retrieval/candidates/0/seq", json!(1)),
             ("/retrieval/candidates/0/in_prompt", json!(2)),
             ("/retrieval/candidates/0/in_prompt", json!(0)),
+            ("/retrieval/candidates/3/in_prompt", json!(3)),
             ("/citations/0/n", json!(3)),
             ("/citations/0/end", json!(0)),
             ("/retrieval", Value::Null),
@@ -175,6 +203,18 @@ mod tests {
             let mut changed = record();
             changed.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
             assert!(parse(&changed).is_err(), "{key} is absent");
+        }
+        for (pointer, value) in [
+            ("/retrieval/candidates/3/left_out", json!("taste")),
+            ("/retrieval/datanets/0/access", json!({"basis": "habit"})),
+            ("/retrieval/datanets/0/access", json!({"basis": "grant"})),
+            ("/retrieval/datanets/0/access", json!({"basis": "owner", "grant": Hash::default().to_string()})),
+            ("/retrieval/datanets/0/access", Value::Null),
+        ] {
+            let mut changed = record();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            changed.pointer_mut(parent).unwrap()[key] = value.clone();
+            assert!(parse(&changed).is_err(), "{pointer} {value}");
         }
         let mut extra = record();
         extra["name"] = json!("Ada");

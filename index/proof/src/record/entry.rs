@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Record;
+use crate::access::{AccessEntry, ContributionEntry, GrantEntry, TermsEntry};
 use crate::canonical::{from_canonical, parse_strict, to_canonical};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
@@ -28,6 +29,14 @@ pub enum Entry {
     Training(Box<TrainingEntry>),
     /// How much each passage mattered to an answer was measured.
     Influence(Box<InfluenceEntry>),
+    /// A datanet's terms were published.
+    Terms(Box<TermsEntry>),
+    /// Access was asked for, decided on or revoked.
+    Access(Box<AccessEntry>),
+    /// Access was granted.
+    Grant(Box<GrantEntry>),
+    /// What was offered to a datanet was accepted or rejected.
+    Contribution(Box<ContributionEntry>),
 }
 
 /// A datanet reached a new version.
@@ -163,6 +172,26 @@ impl Entry {
                 influence.check()?;
                 Ok(Entry::Influence(Box::new(influence)))
             }
+            Some("cairn/terms/v1") => {
+                let terms: TermsEntry = from_canonical(bytes)?;
+                terms.check()?;
+                Ok(Entry::Terms(Box::new(terms)))
+            }
+            Some("cairn/access/v1") => {
+                let event: AccessEntry = from_canonical(bytes)?;
+                event.check()?;
+                Ok(Entry::Access(Box::new(event)))
+            }
+            Some("cairn/grant/v1") => {
+                let grant: GrantEntry = from_canonical(bytes)?;
+                grant.check()?;
+                Ok(Entry::Grant(Box::new(grant)))
+            }
+            Some("cairn/contribution/v1") => {
+                let contribution: ContributionEntry = from_canonical(bytes)?;
+                contribution.check()?;
+                Ok(Entry::Contribution(Box::new(contribution)))
+            }
             other => Err(Error::UnknownEntryType(other.map(str::to_owned))),
         }
     }
@@ -180,6 +209,16 @@ impl Entry {
                 to_canonical(training.as_ref())
             }
             Entry::Influence(influence) => influence.to_bytes(),
+            Entry::Terms(terms) => terms.to_bytes(),
+            Entry::Access(event) => {
+                event.check()?;
+                to_canonical(event.as_ref())
+            }
+            Entry::Grant(grant) => grant.to_bytes(),
+            Entry::Contribution(contribution) => {
+                contribution.check()?;
+                to_canonical(contribution.as_ref())
+            }
         }
     }
 
@@ -204,6 +243,30 @@ impl From<SnapshotEntry> for Entry {
 impl From<TrainingEntry> for Entry {
     fn from(training: TrainingEntry) -> Entry {
         Entry::Training(Box::new(training))
+    }
+}
+
+impl From<TermsEntry> for Entry {
+    fn from(terms: TermsEntry) -> Entry {
+        Entry::Terms(Box::new(terms))
+    }
+}
+
+impl From<AccessEntry> for Entry {
+    fn from(event: AccessEntry) -> Entry {
+        Entry::Access(Box::new(event))
+    }
+}
+
+impl From<GrantEntry> for Entry {
+    fn from(grant: GrantEntry) -> Entry {
+        Entry::Grant(Box::new(grant))
+    }
+}
+
+impl From<ContributionEntry> for Entry {
+    fn from(contribution: ContributionEntry) -> Entry {
+        Entry::Contribution(Box::new(contribution))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What enters the log: one [`Record`] per answer, and two rarer kinds of [`Entry`].
+//! What enters the log: one [`Record`] per answer, and rarer kinds of [`Entry`].
 //!
 //! An entry is public, so it holds no personal data in clear: request, response, query and caller are salted
 //! commitments ([`crate::commitment`]) under the record's own salt, with the field names in [`field`].
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Hash;
 use crate::uses::Use;
 
-pub(crate) use check::is_utc;
+pub(crate) use check::{instant, is_utc};
 pub use entry::{AdapterEntry, AdapterKind, Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
 
 /// Field names from which the salts of a record's commitments are derived.
@@ -24,6 +24,8 @@ pub mod field {
     pub const QUERY: &str = "query";
     /// The key or subject that called.
     pub const CALLER: &str = "caller";
+    /// The filter that narrowed the search.
+    pub const FILTER: &str = "filter";
 }
 
 /// One answer: who asked (committed), what the model was, what was retrieved, what was cited.
@@ -112,6 +114,12 @@ pub struct Retrieval {
     pub datanets: Vec<Snapshot>,
     /// Every datapoint considered.
     pub candidates: Vec<Candidate>,
+    /// Commitment to the caller's filter, field name [`field::FILTER`], where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Hash>,
+    /// By what method the candidates were ordered anew, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<String>,
 }
 
 /// One version of a datanet, as searched.
@@ -126,6 +134,26 @@ pub struct Snapshot {
     pub size: u64,
     /// Root of the tree over them.
     pub root: Hash,
+    /// By what right it was searched. Absent in records from before that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+}
+
+/// By what right a datanet was searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "basis", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Access {
+    /// A grant that the log holds.
+    Grant {
+        /// Leaf hash of its [`crate::access::GrantEntry`].
+        grant: Hash,
+    },
+    /// The caller owns the datanet.
+    Owner,
+    /// Anyone may.
+    Public,
+    /// The caller runs the gateway.
+    Administrator,
 }
 
 /// A datapoint that was considered, and why. Scores are strings of [`crate::canonical::fixed`].
@@ -162,6 +190,22 @@ pub struct Candidate {
     /// Score after fusion.
     #[serde(deserialize_with = "present")]
     pub fused_score: Option<String>,
+    /// Score by [`Retrieval::rerank`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank_score: Option<String>,
+    /// Why it was kept out of the prompt, where a rule did that and not its rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// The rule that kept a datapoint out of the prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOut {
+    /// Its score is below the least that was asked for.
+    MinimumScore,
+    /// Its contributor has as many passages as one may.
+    ContributorCap,
 }
 
 /// A span of the answer that rests on a passage.
@@ -201,6 +245,8 @@ impl Retrieval {
 }
 
 /// Deserialises an optional field that must be there, if only as `null`: serde takes absence for `null` otherwise.
-fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
 }

@@ -1,6 +1,8 @@
 //! A small world with fixed keys, salts and times: a datanet, a log, one answer and its bundle.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod access;
+
 use std::path::{Path, PathBuf};
 
 use cairn_proof::bundle::{Bundle, Erasure, Evidence, LogProof, Openings, Parts};
@@ -68,6 +70,8 @@ fn candidate(leaf: Hash, seq: u64, rank: Option<u64>, in_prompt: Option<u64>) ->
         text_rank: (seq == 3).then_some(1),
         phrase_score: None,
         fused_score: rank.map(|rank| fixed(1.0 / (60.0 + rank as f64))),
+        rerank_score: None,
+        left_out: None,
     }
 }
 
@@ -98,13 +102,21 @@ pub(crate) fn world() -> World {
             mode: "hybrid".into(),
             top_k: 2,
             candidates_per_source: 4,
-            datanets: vec![Snapshot { name: "tenancy-law".into(), lance_version: 9, size: 7, root: tree.root() }],
+            datanets: vec![Snapshot {
+                name: "tenancy-law".into(),
+                lance_version: 9,
+                size: 7,
+                root: tree.root(),
+                access: None,
+            }],
             candidates: vec![
                 candidate(leaf(3), 3, Some(1), Some(1)),
                 candidate(leaf(6), 6, Some(2), Some(2)),
                 candidate(leaf(2), 2, Some(3), None),
                 candidate(leaf(0), 0, None, None),
             ],
+            filter: None,
+            rerank: None,
         }),
         citations: vec![
             Citation { choice: 0, n: 1, start: 0, end: 41, kind: CitationKind::Marker, score: None },
@@ -158,8 +170,10 @@ pub(crate) fn world() -> World {
             response: Some(own.open(field::RESPONSE, response)),
             query: Some(own.open(field::QUERY, json!("notice period"))),
             caller: None,
+            filter: None,
         },
         influence: None,
+        grants: Vec::new(),
     });
     World { dir, log, bundle: bundle.unwrap() }
 }
