@@ -1,8 +1,8 @@
 //! Verifies a bundle before the reader's eyes: each step as it is done, with the values that were compared.
 
 import { useEffect, useState } from "react";
+import type { Comparison } from "./finding.ts";
 import type { Node } from "./merkle.ts";
-import type { Comparison } from "./steps.ts";
 import { type Status, type Step, type Verification, verifyBundle } from "./verify.ts";
 
 interface Props {

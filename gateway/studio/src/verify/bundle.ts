@@ -1,5 +1,6 @@
 //! The proof bundle: its members, its openings, and the words that its citations span.
 
+import { grant, terms } from "./access.ts";
 import { fromHex, hex, utf8 } from "./bytes.ts";
 import { canonical, type Json } from "./canonical.ts";
 import { hmac } from "./crypto.ts";
@@ -23,6 +24,12 @@ const datapointProof = object(
 /** A root of the log on a blockchain. It takes Keccak and RLP to check, which browsers lack: it is not checked here. */
 const anchor = object({ anchor: any, path: list(hash) });
 
+/** A grant under which a datanet was searched, and its place in the log. */
+const grantProof = object(
+  { datanet: string, entry: grant, index: count, path: list(hash) },
+  { terms: object({ entry: terms, index: count, path: list(hash) }), subject: opening },
+);
+
 /** One answer with everything that proves it. */
 export const bundle = object(
   {
@@ -34,20 +41,27 @@ export const bundle = object(
       { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })), anchor },
     ),
     datapoints: list(datapointProof),
-    openings: object({}, { request: opening, response: opening, query: opening, caller: opening }),
+    openings: object(
+      {},
+      { request: opening, response: opening, query: opening, caller: opening, filter: opening },
+    ),
   },
-  { influence: object({ index: count, path: list(hash), entry: influence }) },
+  {
+    influence: object({ index: count, path: list(hash), entry: influence }),
+    grants: filled(grantProof),
+  },
 );
 
 export type Bundle = Of<typeof bundle>;
 export type DatapointProof = Of<typeof datapointProof>;
+export type GrantProof = Of<typeof grantProof>;
 export type Opening = Of<typeof opening>;
 
 /** The personal fields of a datapoint, in the order in which they are checked. */
 export const FIELDS = ["text", "contributor", "source", "metadata"] as const;
 
 /** What can be opened of a record, in the order in which it is checked. */
-export const OPENINGS = ["request", "response", "query", "caller"] as const;
+export const OPENINGS = ["request", "response", "query", "caller", "filter"] as const;
 
 /** `HMAC-SHA256(salt, canonical JSON of the value)`: the commitment that an opening opens. */
 export async function commitmentOf(opening: Opening): Promise<string> {

@@ -1,10 +1,25 @@
 //! The entries of trees and of the log: their members, and what must hold within a record.
 
+import {
+  type AccessEntry,
+  access,
+  type ContributionEntry,
+  checkAccess,
+  checkContribution,
+  checkGrant,
+  checkTerms,
+  contribution,
+  type GrantEntry,
+  grant,
+  type TermsEntry,
+  terms,
+} from "./access.ts";
 import { type Bytes, utf8 } from "./bytes.ts";
 import { canonical, type Json, parseCanonical } from "./canonical.ts";
 import { checkInfluence, type InfluenceEntry, influence } from "./influence.ts";
 import { leafHash } from "./merkle.ts";
-import { byte, count, hash, list, nullable, type Of, object, oneOf, string } from "./shape.ts";
+import { byte, count, hash, list, nullable, type Of, object, oneOf, string, tagged } from "./shape.ts";
+import { isUtc } from "./time.ts";
 
 /** The entry of a datanet's tree. */
 export const datapoint = object({
@@ -33,17 +48,30 @@ const candidate = object(
     text_rank: nullable(count),
     fused_score: nullable(string),
   },
-  { phrase_score: string },
+  { phrase_score: string, rerank_score: string, left_out: oneOf("minimum_score", "contributor_cap") },
 );
 
-const retrieval = object({
-  query: hash,
-  mode: string,
-  top_k: count,
-  candidates_per_source: count,
-  datanets: list(object({ name: string, lance_version: count, size: count, root: hash })),
-  candidates: list(candidate),
+/** By what right a datanet was searched. */
+const basis = tagged("basis", {
+  grant: object({ basis: oneOf("grant"), grant: hash }),
+  owner: object({ basis: oneOf("owner") }),
+  public: object({ basis: oneOf("public") }),
+  administrator: object({ basis: oneOf("administrator") }),
 });
+
+const retrieval = object(
+  {
+    query: hash,
+    mode: string,
+    top_k: count,
+    candidates_per_source: count,
+    datanets: list(
+      object({ name: string, lance_version: count, size: count, root: hash }, { access: basis }),
+    ),
+    candidates: list(candidate),
+  },
+  { filter: hash, rerank: string },
+);
 
 const citation = object({
   choice: count,
@@ -160,18 +188,26 @@ export type Rotation = Of<typeof rotation>;
 export type Training = Of<typeof training>;
 type Use = Of<typeof use>;
 /** An entry of the log, told apart by its `type`. */
-export type Entry = Record | Snapshot | Tombstone | Adapter | Rotation | Training | InfluenceEntry;
+export type Entry =
+  | Record
+  | Snapshot
+  | Tombstone
+  | Adapter
+  | Rotation
+  | Training
+  | InfluenceEntry
+  | TermsEntry
+  | AccessEntry
+  | GrantEntry
+  | ContributionEntry;
 
 /** Reads an entry of the log, which must be canonical, of a known type and free of contradictions. */
 export function parseEntry(bytes: Bytes): Entry {
   const value = parseCanonical(bytes);
   const type = typeof value === "object" && value !== null && !Array.isArray(value) ? value.type : undefined;
   switch (type) {
-    case "cairn/record/v1": {
-      const parsed = record(value, "");
-      checkRecord(parsed);
-      return parsed;
-    }
+    case "cairn/record/v1":
+      return checked(record(value, ""), checkRecord);
     case "cairn/snapshot/v1":
       return snapshot(value, "");
     case "cairn/tombstone/v1":
@@ -182,14 +218,24 @@ export function parseEntry(bytes: Bytes): Entry {
       return rotation(value, "");
     case "cairn/training/v1":
       return training(value, "");
-    case "cairn/influence/v1": {
-      const parsed = influence(value, "");
-      checkInfluence(parsed);
-      return parsed;
-    }
+    case "cairn/influence/v1":
+      return checked(influence(value, ""), checkInfluence);
+    case "cairn/terms/v1":
+      return checked(terms(value, ""), checkTerms);
+    case "cairn/access/v1":
+      return checked(access(value, ""), checkAccess);
+    case "cairn/grant/v1":
+      return checked(grant(value, ""), checkGrant);
+    case "cairn/contribution/v1":
+      return checked(contribution(value, ""), checkContribution);
     default:
       throw new Error(`type: ${JSON.stringify(type)} is no kind of entry that is known`);
   }
+}
+
+function checked<T>(entry: T, check: (entry: T) => void): T {
+  check(entry);
+  return entry;
 }
 
 /** The leaf hash of an entry: of its canonical JSON. */
@@ -199,7 +245,7 @@ export function entryLeaf(entry: Entry | Datapoint): Promise<string> {
 
 /** Checks that the parts of a record fit together. Throws with the place of the first contradiction. */
 export function checkRecord(record: Record): void {
-  if (!/^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$/.test(record.time)) {
+  if (!isUtc(record.time)) {
     throw new Error(`record.time: ${record.time} is no time in UTC such as 2026-01-31T23:59:59Z`);
   }
   const passages = new Set<number>();
@@ -209,7 +255,7 @@ export function checkRecord(record: Record): void {
     if (sizes.has(name)) throw new Error(`record.retrieval.datanets: ${name} is listed twice`);
     sizes.set(name, size);
   }
-  for (const [i, { datanet, seq, in_prompt }] of (record.retrieval?.candidates ?? []).entries()) {
+  for (const [i, { datanet, seq, in_prompt, left_out }] of (record.retrieval?.candidates ?? []).entries()) {
     const place = `record.retrieval.candidates[${i}] (${datanet} #${seq})`;
     const size = sizes.get(datanet);
     if (size === undefined) throw new Error(`${place}: its datanet was not searched`);
@@ -221,6 +267,7 @@ export function checkRecord(record: Record): void {
     if (in_prompt === 0 || passages.has(in_prompt)) {
       throw new Error(`${place}: its passage number ${in_prompt} is zero or taken`);
     }
+    if (left_out) throw new Error(`${place}: it was left out, and in the prompt`);
     passages.add(in_prompt);
   }
   for (const [i, { n, start, end }] of record.citations.entries()) {

@@ -1,7 +1,8 @@
 //! How much each passage mattered: the log entry that completes a record, and what must hold within it.
 
 import type { Record } from "./entry.ts";
-import { count, hash, list, type Of, object, oneOf, string } from "./shape.ts";
+import { count, hash, list, type Of, object, oneOf, string, truth } from "./shape.ts";
+import { isUtc } from "./time.ts";
 
 const onSentence = object({ necessity: string, sufficiency: string }, { shapley: string, error: string });
 
@@ -23,10 +24,7 @@ export const influence = object(
         closed_book: string,
         with_all: string,
         passages: list(onSentence),
-        supported: (value, place) => {
-          if (typeof value !== "boolean") throw new Error(`${place}: it must be true or false`);
-          return value;
-        },
+        supported: truth,
       }),
     ),
     shares: list(object({ contributor: hash, share: string, nats: string })),
@@ -42,9 +40,7 @@ const ROUNDING = 1e-4;
 
 /** Checks that the parts of an entry fit together. Throws with the first contradiction. */
 export function checkInfluence(entry: InfluenceEntry): void {
-  if (!/^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$/.test(entry.time)) {
-    throw new Error(`time ${entry.time} is no time in UTC`);
-  }
+  if (!isUtc(entry.time)) throw new Error(`time ${entry.time} is no time in UTC`);
   const rising = entry.passages.every((n, at) => at === 0 || (entry.passages[at - 1] as number) < n);
   if (entry.passages.length === 0 || !rising) throw new Error("its passages are none, or not in order");
   const sampled = entry.method === "sampled_shapley";

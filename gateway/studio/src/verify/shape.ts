@@ -38,6 +38,20 @@ export const byte: Shape<number> = (value, place) => {
   return value as number;
 };
 
+/** True or false. */
+export const truth: Shape<boolean> = (value, place) => {
+  if (typeof value !== "boolean") throw new Error(`${place}: it must be true or false`);
+  return value;
+};
+
+/** An object with any members. */
+export const anyObject: Shape<{ [key: string]: Json }> = (value, place) => {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new Error(`${place || "the file"}: it must be an object`);
+  }
+  return value;
+};
+
 /** Any value at all. */
 export const any: Shape<Json> = (value) => value;
 
@@ -80,17 +94,25 @@ export function object<R extends Members, O extends Members = Record<never, neve
   const members = new Map(Object.entries({ ...required, ...optional }));
   return (value, place) => {
     const at = (key: string) => (place === "" ? key : `${place}.${key}`);
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new Error(`${place || "the file"}: it must be an object`);
-    }
+    const given = anyObject(value, place);
     for (const key of Object.keys(required)) {
-      if (!Object.hasOwn(value, key)) throw new Error(`${at(key)}: it is missing`);
+      if (!Object.hasOwn(given, key)) throw new Error(`${at(key)}: it is missing`);
     }
-    for (const [key, item] of Object.entries(value)) {
+    for (const [key, item] of Object.entries(given)) {
       const shape = members.get(key);
       if (!shape) throw new Error(`${at(key)}: there is no such member`);
       shape(item, at(key));
     }
-    return value as Obj<R, O>;
+    return given as Obj<R, O>;
+  };
+}
+
+/** An object of that shape which its member `tag` names. */
+export function tagged<S extends Members>(tag: string, shapes: S): Shape<Of<S[keyof S]>> {
+  return (value, place) => {
+    const named = anyObject(value, place)[tag];
+    const shape = typeof named === "string" && Object.hasOwn(shapes, named) ? shapes[named] : undefined;
+    if (!shape) throw new Error(`${place}: its ${tag} must be ${Object.keys(shapes).join(" or ")}`);
+    return shape(value, place) as Of<S[keyof S]>;
   };
 }

@@ -3,7 +3,6 @@
 import {
   type Bundle,
   citedWords,
-  commitmentOf,
   type DatapointProof,
   FIELDS,
   OPENINGS,
@@ -19,32 +18,11 @@ import {
   WITNESS_KEY,
 } from "./checkpoint.ts";
 import { type Candidate, type Citation, checkRecord, entryLeaf } from "./entry.ts";
+import { attempt, Failure, type Finding, inTree, opens, sentence } from "./finding.ts";
+import { checkAccess, checkGranted, cited, saysAccess } from "./grant.ts";
 import { checkAgainst, checkInfluence, totals } from "./influence.ts";
-import { climb, type Node } from "./merkle.ts";
 import { KeyHistory, type Trust } from "./trust.ts";
 import { quoted } from "./words.ts";
-
-/** Two values that must be the same. */
-export interface Comparison {
-  /** What they are. */
-  label: string;
-  /** What was signed, logged or trusted. */
-  expected: string;
-  /** What was computed here or found in the file. */
-  found: string;
-}
-
-/** What a step that holds has shown. */
-export interface Finding {
-  /** In plain words. */
-  detail: string;
-  /** What was compared. */
-  values: Comparison[];
-  /** The hashes computed on the way up a tree. */
-  path?: Node[];
-  /** Everything agrees, but with a key that nobody has confirmed. */
-  unconfirmed?: boolean;
-}
 
 /** A step that is to be done. */
 export interface Planned {
@@ -54,21 +32,6 @@ export interface Planned {
   title: string;
   /** Checks it, or throws a {@link Failure}. */
   run: () => Promise<Finding>;
-}
-
-/** A step that does not hold. Its code is the one that `cairn verify --json` gives. */
-export class Failure extends Error {
-  override name = "Failure";
-  readonly code: string;
-  readonly values: Comparison[];
-  readonly path: Node[] | undefined;
-
-  constructor(code: string, message: string, values: Comparison[] = [], path?: Node[]) {
-    super(message);
-    this.code = code;
-    this.values = values;
-    this.path = path;
-  }
 }
 
 /** Everything to check in a bundle of the right form. `trusted` is the key given by the person, if any. */
@@ -136,6 +99,14 @@ class Plan {
         title: "How much each passage mattered is in the log",
         run: () => this.checkInfluence(),
       });
+    }
+    if (saysAccess(this.bundle)) {
+      const title = "By what right each datanet was searched";
+      steps.push({ id: "grants", title, run: () => checkAccess(this.bundle) });
+    }
+    for (const [i, { datanet }] of cited(this.bundle).entries()) {
+      const title = `The grant under which ${datanet} was searched`;
+      steps.push({ id: `grants[${i}]`, title, run: () => checkGranted(this.bundle, i, this.checkpoint) });
     }
     return steps;
   }
@@ -408,9 +379,13 @@ class Plan {
 
   private async checkOpening(name: (typeof OPENINGS)[number], opening: Opening): Promise<Finding> {
     const { record } = this.bundle;
-    const logged = name === "query" ? record.retrieval?.query : record[name];
+    const logged = name === "query" || name === "filter" ? record.retrieval?.[name] : record[name];
     if (logged === undefined) {
-      throw new Failure("no_query", "A query is shown, but the record says that nothing was searched.");
+      const [code, what] =
+        name === "filter"
+          ? ["no_filter", "A filter is shown, but by the record the search had none."]
+          : ["no_query", "A query is shown, but the record says that nothing was searched."];
+      throw new Failure(code as string, what as string);
     }
     return opens(opening, logged, name);
   }
@@ -459,53 +434,8 @@ function checkStatus({ disclosed, erased, status }: DatapointProof): Finding {
   return { detail: details[status], values };
 }
 
-async function opens(opening: Opening, expected: string, name: string): Promise<Finding> {
-  const found = await commitmentOf(opening);
-  const values = [{ label: "commitment", expected, found }];
-  if (found !== expected) {
-    throw new Failure("opening_mismatch", `The ${name} shown is not the one that was committed to.`, values);
-  }
-  return { detail: `${quoted(opening.value)} gives the commitment that was logged.`, values };
-}
-
-async function inTree(
-  leaf: string,
-  index: number,
-  size: bigint,
-  path: string[],
-  expected: string,
-  code: string,
-  what: string,
-): Promise<Omit<Finding, "detail">> {
-  const { nodes, root } = await attempt(code, what, () => climb(leaf, BigInt(index), size, path));
-  const values = [{ label: "root hash", expected, found: root }];
-  if (root !== expected) throw new Failure(code, `${what}: the proof leads to another root.`, values, nodes);
-  return { values, path: nodes };
-}
-
-/** Runs a check whose errors mean that the step fails. */
-async function attempt<T>(
-  code: string,
-  what: string,
-  check: () => Promise<T>,
-  values: Comparison[] = [],
-): Promise<T> {
-  try {
-    return await check();
-  } catch (error) {
-    if (error instanceof Error && error.constructor === Error) {
-      throw new Failure(code, sentence(`${what}: ${error.message}`), values);
-    }
-    throw error;
-  }
-}
-
 /** Seconds since 1970 as a time, where a date can hold them. */
 function instant(seconds: bigint): string {
   const date = new Date(Number(seconds) * 1000);
   return Number.isNaN(date.getTime()) ? `${seconds} s after 1970` : date.toISOString();
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

@@ -4,8 +4,9 @@ import { type Bundle, bundle as bundleShape } from "./bundle.ts";
 import { hex } from "./bytes.ts";
 import { parseCanonical } from "./canonical.ts";
 import { sha256, Unsupported } from "./crypto.ts";
+import { type Comparison, Failure, type Finding } from "./finding.ts";
 import type { Node } from "./merkle.ts";
-import { type Comparison, Failure, type Finding, type Planned, plan } from "./steps.ts";
+import { type Planned, plan } from "./steps.ts";
 import { parseKeyFile, type Trust } from "./trust.ts";
 import { printable } from "./words.ts";
 
@@ -178,12 +179,13 @@ async function describe(bytes: Uint8Array): Promise<string> {
   return `${bytes.length} bytes with SHA-256 ${digest}. There is only one way to write these values, and this is it.`;
 }
 
-function notShown({ openings, record, datapoints, log, influence }: Bundle): string[] {
+function notShown({ openings, record, datapoints, log, influence, grants }: Bundle): string[] {
   const hidden = [
     ...(openings.request ? [] : ["the request"]),
     ...(openings.response ? [] : ["the response"]),
     ...(openings.query || !record.retrieval ? [] : ["the search query"]),
     ...(openings.caller ? [] : ["the caller"]),
+    ...(openings.filter || !record.retrieval?.filter ? [] : ["the filter"]),
   ];
   const sentences: string[] = [];
   if (hidden.length > 0) {
@@ -200,6 +202,15 @@ function notShown({ openings, record, datapoints, log, influence }: Bundle): str
   if (influence) {
     sentences.push(
       "How much a passage mattered is the operator’s measurement; `cairn recompute` repeats it where the weights are.",
+    );
+  }
+  const unnamed = grants?.filter(({ subject }) => !subject || !openings.caller).map(({ entry }) => entry.id);
+  if (unnamed?.length) {
+    sentences.push(`It does not show that the caller is who was given ${unnamed.join(" and ")}.`);
+  }
+  if (grants) {
+    sentences.push(
+      "That no grant was revoked before the answer shows in the whole log: `cairn audit` looks.",
     );
   }
   return [
