@@ -2,14 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use cairn_index::{Drafts, IndexError, IngestDefaults, IngestOptions, IngestStage, readers};
+use cairn_filter::Filter;
+use cairn_index::{Drafts, IndexError, IngestDefaults, IngestOptions, IngestStage, LeftOut, Query, readers};
 use cairn_openapi::{
+    access::AccessBasis,
     datanets::{Datanet, Datapoint, IngestFormat, Snapshot, TrainedOnEntry},
-    retrieval::{Candidate, Why},
+    retrieval::{Candidate, RetrievalOptions, SearchRequest, Why},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Access,
     error::{ApiError, Code},
     jobs::IngestSpec,
     store::{datanets::Description, training::TrainedOn},
@@ -37,6 +40,10 @@ pub(crate) fn candidate(candidate: &cairn_index::Candidate, with_text: bool) -> 
             text_score: candidate.text_score,
             text_rank: candidate.text_rank,
             matched_terms: candidate.matched_terms.clone(),
+            left_out: candidate.left_out.map(|rule| match rule {
+                LeftOut::MinimumScore => "minimum_score".to_owned(),
+                LeftOut::ContributorCap => "contributor_cap".to_owned(),
+            }),
         },
     }
 }
@@ -59,7 +66,12 @@ pub(crate) fn datapoint(datapoint: cairn_index::Datapoint) -> Datapoint {
 }
 
 /// A datanet as the wire has it.
-pub(crate) fn datanet(of: Description, snapshot: &cairn_index::Snapshot) -> Datanet {
+pub(crate) fn datanet(
+    of: Description,
+    snapshot: &cairn_index::Snapshot,
+    access: AccessBasis,
+    terms_version: Option<u64>,
+) -> Datanet {
     Datanet {
         name: of.name,
         title: of.title,
@@ -68,12 +80,82 @@ pub(crate) fn datanet(of: Description, snapshot: &cairn_index::Snapshot) -> Data
         visibility: of.visibility,
         owner: of.owner,
         created_at: of.created_at,
+        access,
+        terms_version,
         snapshot: Snapshot {
             size: snapshot.size,
             root: snapshot.root.to_string(),
             lance_version: snapshot.lance_version,
         },
     }
+}
+
+/// Which datapoints a caller wants found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refine<'a> {
+    pub(crate) filter: Option<&'a str>,
+    pub(crate) since: Option<&'a str>,
+    pub(crate) until: Option<&'a str>,
+    pub(crate) per_contributor: Option<usize>,
+    pub(crate) minimum_score: Option<f64>,
+}
+
+impl<'a> Refine<'a> {
+    pub(crate) fn of_options(options: &'a RetrievalOptions) -> Self {
+        let RetrievalOptions { filter, since, until, per_contributor, minimum_score, .. } = options;
+        Self {
+            filter: filter.as_deref(),
+            since: since.as_deref(),
+            until: until.as_deref(),
+            per_contributor: *per_contributor,
+            minimum_score: *minimum_score,
+        }
+    }
+
+    pub(crate) fn of_search(search: &'a SearchRequest) -> Self {
+        let SearchRequest { filter, since, until, per_contributor, minimum_score, .. } = search;
+        Self {
+            filter: filter.as_deref(),
+            since: since.as_deref(),
+            until: until.as_deref(),
+            per_contributor: *per_contributor,
+            minimum_score: *minimum_score,
+        }
+    }
+
+    /// The rows that are wanted; none: all.
+    pub(crate) fn rows(&self) -> Result<Option<Filter>, ApiError> {
+        let wanted = self.filter.map(|filter| crate::access::grants::filter("filter", filter)).transpose()?;
+        let bounds = self.since.map(Filter::since).into_iter().chain(self.until.map(Filter::until));
+        Ok(wanted.into_iter().chain(bounds).reduce(|all, one| all.and(&one)))
+    }
+}
+
+/// A query over what a caller may read, of which only some is wanted.
+pub(crate) fn refined(text: String, accesses: &[Access], refine: &Refine<'_>) -> Result<Query, ApiError> {
+    if refine.per_contributor == Some(0) {
+        return Err(ApiError::invalid("per_contributor", "is 0, which leaves nothing; give 1 or more"));
+    }
+    if refine.minimum_score.is_some_and(|least| !least.is_finite()) {
+        return Err(ApiError::invalid("minimum_score", "give a number"));
+    }
+    for (param, moment) in [("since", refine.since), ("until", refine.until)] {
+        let date = |text: &str| {
+            text.parse::<chrono::NaiveDate>().is_ok() || text.parse::<chrono::DateTime<chrono::Utc>>().is_ok()
+        };
+        if let Some(moment) = moment.filter(|moment| !date(moment)) {
+            let message =
+                format!("{moment:?} is not a date such as 2026-01-31 or a moment such as 2026-01-31T12:00:00Z");
+            return Err(ApiError::invalid(param, message));
+        }
+    }
+    Ok(Query {
+        datanets: accesses.iter().map(Access::source).collect(),
+        filter: refine.rows()?,
+        per_contributor: refine.per_contributor,
+        minimum_score: refine.minimum_score,
+        ..Query::new(text, Vec::new())
+    })
 }
 
 /// A training run that used datapoints, as the wire has it.
@@ -124,6 +206,7 @@ pub(crate) fn ingest_options(
     let query = &spec.query;
     let licence = query.licence.clone().or_else(|| (!spec.licence.is_empty()).then(|| spec.licence.clone()));
     IngestOptions {
+        keep_good: spec.query.keep_good,
         staging_dir: directory.join("staging"),
         defaults: IngestDefaults {
             contributor: query.contributor.clone(),

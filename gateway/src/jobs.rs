@@ -32,6 +32,9 @@ pub(crate) struct IngestSpec {
     pub(crate) licence: String,
     /// The date of datapoints that name none, fixed when the job was made so that a resumed run does the same.
     pub(crate) contributed_at: String,
+    /// The contribution that this adds.
+    #[serde(default)]
+    pub(crate) contribution: Option<String>,
 }
 
 /// A handle on the jobs. Cheap to clone.
@@ -195,6 +198,13 @@ async fn run(state: &Arc<AppState>, mut job: Job, spec: IngestSpec) {
         }
     }
     tracing::info!(job = job.id, state = ?job.state, "job ended");
+    if let Some(contribution) = &spec.contribution
+        && let Err(error) = crate::contributions::ended(state, contribution, &job).await
+    {
+        // Left as running in the store, it is resumed at the next start.
+        tracing::error!(%error, "a contribution's end could not be written");
+        return;
+    }
     let directory = directory(&state.config, &job.id);
     if let Err(error) = state.jobs.update(job).await {
         // Left as running in the store, it is resumed at the next start.

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod access;
 mod adapters;
 mod attribute;
 mod auth;
 mod cli;
 mod config;
+mod contributions;
 mod convert;
 mod erasure;
 mod error;

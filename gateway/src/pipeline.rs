@@ -1,12 +1,12 @@
 //! One answer, from question to receipt. Read [`answer`] first: it is the product in one page.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use cairn_adapters::{
     AdapterShare, Choice, Completion, Event, FinishReason, Generation, Generator as _, Input, ResponseFormat, Sampling,
     TokenLogprobs, Tool, ToolCall, ToolChoice, WeightsHash, store::Lease,
 };
-use cairn_index::{DatanetName, Retrieval};
+use cairn_index::{Candidate, Query, Retrieval};
 use cairn_openapi::{
     attribution::{Attribution, AttributionOptions},
     chat::Usage,
@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::{
+    access::{self, Access},
     attribute,
     auth::Caller,
     config::{MAX_CANDIDATES, MAX_TOP_K},
@@ -25,6 +26,7 @@ use crate::{
     prompt::{self, Shown},
     record::{Answered, Asked},
     state::AppState,
+    store::now,
 };
 
 /// What is asked, checked and free of wire types.
@@ -82,10 +84,11 @@ pub(crate) struct Answer {
 /// Retrieves, prompts, generates, attributes and records. Returns once the engine has admitted the request; the parts
 /// follow. A caller that goes away cancels the engine, and what it had been sent is still recorded.
 pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Question) -> Result<Answering, ApiError> {
+    let at = now();
     let addressed = lanes::address(&state, &caller, &question.model, &question.adapters).await?;
-    let retrieval = retrieve(&state, &caller, &question).await?;
+    let (accesses, retrieval) = retrieve(&state, &caller, &question).await?;
     let top_k = top_k(&state, &question);
-    let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.candidates.iter().take(top_k));
+    let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.passages());
     let shown =
         prompt::number(in_prompt.map(|it| it.datapoint.text.as_str()), state.config.retrieval.max_passage_chars);
     let input = match question.input.clone() {
@@ -119,7 +122,8 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
         parts,
     };
     let candidates = candidates(&state, &question);
-    let asked = Asked { id: answering.id.clone(), caller, question, adapters, top_k, candidates, retrieval, shown };
+    let id = answering.id.clone();
+    let asked = Asked { id, caller, at, question, adapters, top_k, candidates, accesses, retrieval, shown };
     let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
     state.runtime.spawn(work);
     Ok(answering)
@@ -219,17 +223,22 @@ async fn record(state: &Arc<AppState>, asked: &Asked, answered: &Answered) -> Re
 }
 
 /// Only what the caller may read; none when the request names no datanets.
-async fn retrieve(state: &Arc<AppState>, caller: &Caller, question: &Question) -> Result<Option<Retrieval>, ApiError> {
+async fn retrieve(
+    state: &Arc<AppState>,
+    caller: &Caller,
+    question: &Question,
+) -> Result<(Vec<Access>, Option<Retrieval>), ApiError> {
     if question.datanets.is_empty() {
         return match &question.retrieval {
             Some(_) => {
                 Err(ApiError::invalid("retrieval", "retrieval is given but datanets is empty; name at least one"))
             }
-            None => Ok(None),
+            None => Ok((Vec::new(), None)),
         };
     }
     let options = question.retrieval.clone().unwrap_or_default();
-    let Some(text) = options.query.or_else(|| question.query.clone()).filter(|text| !text.trim().is_empty()) else {
+    let Some(text) = options.query.clone().or_else(|| question.query.clone()).filter(|text| !text.trim().is_empty())
+    else {
         return Err(ApiError::invalid(
             "messages",
             "there is no user message to retrieve for; give one or retrieval.query",
@@ -243,47 +252,24 @@ async fn retrieve(state: &Arc<AppState>, caller: &Caller, question: &Question) -
     };
     in_range("retrieval.top_k", options.top_k, MAX_TOP_K)?;
     in_range("retrieval.candidates", options.candidates, MAX_CANDIDATES)?;
-    let query = cairn_index::Query {
-        text,
-        datanets: readable(state, caller, &question.datanets).await?,
+    let accesses = access::readable(state, caller, &question.datanets).await?;
+    let query = Query {
         top_k: top_k(state, question),
         candidates: candidates(state, question),
         mode: mode(options.mode),
+        ..convert::refined(text, &accesses, &convert::Refine::of_options(&options))?
     };
-    search(state, query).await.map(Some)
+    access::count(state, &accesses).await?;
+    Ok((accesses, Some(search(state, query).await?)))
 }
 
 /// Searches datanets on the gateway's own runtime: HTTP workers are single-threaded.
-pub(crate) async fn search(state: &Arc<AppState>, query: cairn_index::Query) -> Result<Retrieval, ApiError> {
+pub(crate) async fn search(state: &Arc<AppState>, query: Query) -> Result<Retrieval, ApiError> {
     let index = state.index.clone();
     let started = std::time::Instant::now();
     let found = state.runtime.spawn(async move { index.retrieve(query).await }).await.map_err(ApiError::internal)?;
     metrics::histogram!("cairn_retrieval_seconds").record(started.elapsed().as_secs_f64());
     found.map_err(convert::index_error)
-}
-
-/// The names as datanets that the caller may read; one that it may not is one that does not exist.
-pub(crate) async fn readable(
-    state: &AppState,
-    caller: &Caller,
-    names: &[String],
-) -> Result<Vec<DatanetName>, ApiError> {
-    let visible: BTreeMap<String, _> = state
-        .store
-        .datanets(caller.bounds())
-        .await?
-        .into_iter()
-        .map(|datanet| (datanet.name.clone(), datanet))
-        .collect();
-    let mut readable: Vec<DatanetName> = Vec::new();
-    for name in names {
-        let known = visible.get(name).and_then(|datanet| datanet.name.parse().ok());
-        let datanet = known.ok_or_else(|| ApiError::no_datanet(name))?;
-        if !readable.contains(&datanet) {
-            readable.push(datanet);
-        }
-    }
-    Ok(readable)
 }
 
 fn top_k(state: &AppState, question: &Question) -> usize {
@@ -372,6 +358,7 @@ impl Answered {
 }
 
 /// For the record: which passages the model was shown.
-pub(crate) fn was_shown(shown: &[Shown], rank: usize) -> Option<&Shown> {
-    shown.get(rank.checked_sub(1)?)
+pub(crate) fn was_shown<'a>(shown: &'a [Shown], candidate: &Candidate) -> Option<&'a Shown> {
+    let shown = shown.get(candidate.rank.checked_sub(1)?);
+    shown.filter(|_| candidate.left_out.is_none())
 }

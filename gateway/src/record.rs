@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cairn_adapters::{AdapterGeneration, AdapterShare, Choice, Usage, WeightsHash};
-use cairn_index::Retrieval;
-use cairn_openapi::attribution::{
-    AdapterShare as WireShare, Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt,
+use cairn_index::{LeftOut, Retrieval};
+use cairn_openapi::{
+    access::AccessBasis,
+    attribution::{
+        AdapterShare as WireShare, Attribution, AttributionRecord, Citation, CitationKind, Passage, Receipt,
+    },
 };
 use cairn_proof::{
     Entry, Hash, Log, Record, Salt,
@@ -17,6 +20,7 @@ use cairn_proof::{
 use serde_json::{Value, json};
 
 use crate::{
+    access::Access,
     auth::Caller,
     convert,
     error::ApiError,
@@ -28,6 +32,7 @@ use crate::{
         Store,
         attributions::{Private, StoredAttribution},
         contributors::UseLine,
+        datanets::StoredSnapshot,
         now,
     },
 };
@@ -40,11 +45,15 @@ pub(crate) use bundle::{bundle, place};
 pub(crate) struct Asked {
     pub(crate) id: String,
     pub(crate) caller: Caller,
+    /// When it was admitted and its access was checked.
+    pub(crate) at: String,
     pub(crate) question: Question,
     /// The generations that the request's adapters meant when it was admitted.
     pub(crate) adapters: Vec<AdapterShare>,
     pub(crate) top_k: usize,
     pub(crate) candidates: usize,
+    /// By what right each datanet was searched.
+    pub(crate) accesses: Vec<Access>,
     pub(crate) retrieval: Option<Retrieval>,
     pub(crate) shown: Vec<Shown>,
 }
@@ -71,6 +80,7 @@ pub(crate) async fn append(
         request: Value::String(asked.question.raw.clone()),
         response: response(asked.question.endpoint, answered),
         query: asked.retrieval.as_ref().map(|retrieval| retrieval.query.clone()),
+        filter: wanted_rows(asked)?,
     };
     let mut record = record(asked, answered, &citations, &private, &salt).map_err(ApiError::internal)?;
     record.uses = Some(uses(state, asked).await?);
@@ -118,16 +128,27 @@ pub(crate) async fn append(
 
 /// Logs that a datanet reached a new state, so that nobody can later claim another.
 pub(crate) async fn append_snapshot(state: &AppState, snapshot: &cairn_index::Snapshot) -> Result<(), ApiError> {
+    let at = now();
     let entry = Entry::from(proof::SnapshotEntry {
         kind: proof::SnapshotKind::V1,
         datanet: snapshot.datanet.to_string(),
         lance_version: snapshot.lance_version,
         size: snapshot.size,
         root: snapshot.root,
-        time: now(),
+        time: at.clone(),
     });
     let bytes = entry.to_bytes().map_err(ApiError::internal)?;
-    state.ledger.append(Draft::Entry(bytes)).await?;
+    let placed = state.ledger.append(Draft::Entry(bytes)).await?;
+    let noted = StoredSnapshot {
+        datanet: snapshot.datanet.to_string(),
+        number: 0,
+        lance_version: snapshot.lance_version,
+        size: snapshot.size,
+        root: snapshot.root.to_string(),
+        at,
+        log_index: placed.index,
+    };
+    state.store.note_snapshot(&noted).await?;
     Ok(())
 }
 
@@ -295,11 +316,11 @@ fn record(
     salt: &Salt,
 ) -> anyhow::Result<Record> {
     let weights = answered.weights.as_ref().map(|weights| weights.0.parse::<Hash>()).transpose()?;
-    let retrieval = asked.retrieval.as_ref().map(|retrieval| retrieved(asked, retrieval, salt)).transpose()?;
+    let retrieval = asked.retrieval.as_ref().map(|retrieval| retrieved(asked, retrieval, private, salt)).transpose()?;
     Ok(Record {
         kind: proof::RecordKind::V1,
         id: asked.id.clone(),
-        time: now(),
+        time: asked.at.clone(),
         endpoint: match asked.question.endpoint {
             Endpoint::Chat => proof::Endpoint::ChatCompletions,
             Endpoint::Completions => proof::Endpoint::Completions,
@@ -335,21 +356,34 @@ fn shared(share: &AdapterShare) -> proof::AdapterShare {
     proof::AdapterShare { generation: share.generation.0.clone(), weight: fixed(f64::from(share.weight)) }
 }
 
-fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Result<proof::Retrieval> {
+/// The filter that the caller asked with, as the record commits to it.
+fn wanted_rows(asked: &Asked) -> Result<Option<String>, ApiError> {
+    let Some(options) = asked.question.retrieval.as_ref().filter(|_| asked.retrieval.is_some()) else {
+        return Ok(None);
+    };
+    Ok(convert::Refine::of_options(options).rows()?.map(|rows| rows.to_string()))
+}
+
+fn retrieved(asked: &Asked, retrieval: &Retrieval, private: &Private, salt: &Salt) -> anyhow::Result<proof::Retrieval> {
     let mode = serde_json::to_value(retrieval.mode)?;
-    let snapshots = retrieval.snapshots.iter().map(|snapshot| proof::Snapshot {
-        name: snapshot.datanet.to_string(),
-        lance_version: snapshot.lance_version,
-        size: snapshot.size,
-        root: snapshot.root,
-        access: None,
+    let snapshots = retrieval.snapshots.iter().map(|snapshot| {
+        let access = asked.accesses.iter().find(|access| access.name == snapshot.datanet);
+        Ok(proof::Snapshot {
+            name: snapshot.datanet.to_string(),
+            lance_version: snapshot.lance_version,
+            size: snapshot.size,
+            root: snapshot.root,
+            access: access.map(right).transpose()?,
+        })
     });
+    let filter = private.filter.as_ref().map(|filter| salt.commit(field::FILTER, &Value::String(filter.clone())));
+    let filter = filter.transpose()?;
     let candidates = retrieval.candidates.iter().map(|candidate| proof::Candidate {
         datanet: candidate.datapoint.datanet.to_string(),
         leaf: candidate.datapoint.leaf,
         seq: candidate.datapoint.seq,
         rank: Some(candidate.rank as u64),
-        in_prompt: was_shown(&asked.shown, candidate.rank).map(|shown| shown.n as u64),
+        in_prompt: was_shown(&asked.shown, candidate).map(|shown| shown.n as u64),
         vector_score: candidate.vector_score.map(fixed),
         vector_rank: candidate.vector_rank.map(|rank| rank as u64),
         text_score: candidate.text_score.map(fixed),
@@ -357,17 +391,34 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, salt: &Salt) -> anyhow::Resul
         phrase_score: candidate.phrase_score.map(fixed),
         fused_score: Some(fixed(candidate.fused_score)),
         rerank_score: None,
-        left_out: None,
+        left_out: candidate.left_out.map(|rule| match rule {
+            LeftOut::MinimumScore => proof::LeftOut::MinimumScore,
+            LeftOut::ContributorCap => proof::LeftOut::ContributorCap,
+        }),
     });
     Ok(proof::Retrieval {
         query: salt.commit(field::QUERY, &retrieval.query)?,
         mode: mode.as_str().unwrap_or_default().to_owned(),
         top_k: asked.top_k as u64,
         candidates_per_source: asked.candidates as u64,
-        datanets: snapshots.collect(),
+        datanets: snapshots.collect::<anyhow::Result<_>>()?,
         candidates: candidates.collect(),
-        filter: None,
+        filter,
         rerank: None,
+    })
+}
+
+/// By what right a datanet was searched, as the record says it.
+fn right(access: &Access) -> anyhow::Result<proof::Access> {
+    Ok(match (&access.grant, access.basis) {
+        (Some(grant), _) => {
+            let leaf = grant.leaf.as_deref().ok_or_else(|| anyhow::anyhow!("a grant in force has no entry"))?;
+            proof::Access::Grant { grant: leaf.parse()? }
+        }
+        (None, AccessBasis::Owner) => proof::Access::Owner,
+        (None, AccessBasis::Administrator) => proof::Access::Administrator,
+        (None, AccessBasis::Public) => proof::Access::Public,
+        (None, AccessBasis::Grant | AccessBasis::OnRequest) => anyhow::bail!("a datanet was searched without a right"),
     })
 }
 

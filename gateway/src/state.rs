@@ -32,6 +32,8 @@ pub(crate) struct AppState {
     pub(crate) trainings: tokio::sync::Notify,
     /// Woken when an answer's influence is to be measured.
     pub(crate) measurements: tokio::sync::Notify,
+    /// Held while what was decided of access goes into the log, so that it goes in order.
+    pub(crate) access_log: tokio::sync::Mutex<()>,
     pub(crate) metrics: PrometheusHandle,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -62,6 +64,7 @@ impl AppState {
             adapters,
             trainings: tokio::sync::Notify::new(),
             measurements: tokio::sync::Notify::new(),
+            access_log: tokio::sync::Mutex::new(()),
             runtime: tokio::runtime::Handle::current(),
             in_flight: TaskTracker::new(),
             config,
@@ -72,6 +75,7 @@ impl AppState {
             metrics,
             _lock: lock,
         });
+        crate::access::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::erasure::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::jobs::start(state.clone()).await?;
         crate::training::start(state.clone());

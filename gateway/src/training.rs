@@ -18,7 +18,11 @@ use std::{
 
 use anyhow::Context;
 use cairn_adapters::store::{Caller as StoreCaller, Source as AdapterSource, Upload};
-use cairn_openapi::fine_tuning::{FineTuningRequest, Hyperparameters};
+use cairn_openapi::{
+    access::AccessBasis,
+    fine_tuning::{FineTuningRequest, Hyperparameters},
+};
+use cairn_policy::Purpose;
 use cairn_proof::training::{Consent, TrainingSource};
 use cairn_trainer::{
     End, TrainOptions,
@@ -28,6 +32,7 @@ use cairn_trainer::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access,
     auth::Caller,
     config::Config,
     error::{ApiError, Code},
@@ -256,25 +261,13 @@ async fn take(state: &AppState, caller: &Caller, param: &str, id: &str, to: &Pat
 
 /// Writes the rows of a datanet that the caller may train on; says which snapshot they are of, and by what right.
 async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -> Result<TrainingSource, ApiError> {
-    let datanet = state.store.datanet(name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(name))?;
-    let may = match caller.bounds() {
-        None => true,
-        Some(subject) => state.store.may_train(&datanet.name, subject).await?,
+    let access = access::permitted(state, caller, name, Purpose::Training).await?;
+    let consent = match access.basis {
+        AccessBasis::Owner => Consent::Own,
+        AccessBasis::Administrator => Consent::Operator,
+        AccessBasis::Grant | AccessBasis::Public | AccessBasis::OnRequest => Consent::Grant,
     };
-    if !may {
-        let message = format!(
-            "{} may retrieve from {name}, and not train on it: retrieval and training are separate purposes; its owner \
-             grants training with PUT /v1/datanets/{name}/grants/{}?training=true",
-            caller.subject, caller.subject
-        );
-        return Err(ApiError::new(Code::InsufficientScope, message));
-    }
-    let consent = match caller.bounds() {
-        Some(subject) if subject == datanet.owner => Consent::Own,
-        Some(_) => Consent::Grant,
-        None => Consent::Operator,
-    };
-    let parsed = datanet.name.parse().map_err(|_| ApiError::no_datanet(name))?;
+    let (parsed, rows) = (access.name, access.rows);
     let (index, to) = (state.index.clone(), to.to_owned());
     let written = state.runtime.spawn(async move {
         let mut file = std::io::BufWriter::new(File::create(&to)?);
@@ -282,7 +275,7 @@ async fn export(state: &Arc<AppState>, caller: &Caller, name: &str, to: &Path) -
         let (size, root) = (snapshot.size, snapshot.root);
         let mut at = 0;
         while at < size {
-            let page = index.page(&parsed, at, EXPORTED_AT_ONCE).await?;
+            let page = index.page(&parsed, at, EXPORTED_AT_ONCE, rows.as_ref()).await?;
             at += EXPORTED_AT_ONCE as u64;
             for datapoint in page {
                 let metadata = datapoint.metadata.as_object().into_iter().flatten();
@@ -428,8 +421,18 @@ async fn withdrawn(state: &AppState, job: &StoredTraining) -> anyhow::Result<Opt
     let Some(datanet) = job.request["training_file"].as_str().and_then(|file| file.strip_prefix("datanet:")) else {
         return Ok(None);
     };
-    let allowed = job.unbounded || state.store.may_train(datanet, &job.owner).await?;
-    Ok((!allowed).then(|| datanet.to_owned()))
+    if job.unbounded {
+        return Ok(None);
+    }
+    // Whose the job is, without any role: an administrator's are unbounded.
+    let owner = Caller { subject: job.owner.clone(), roles: Vec::new(), credential: "job" };
+    match access::permitted(state, &owner, datanet, Purpose::Training).await {
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.code, Code::InsufficientScope | Code::DatanetNotFound) => {
+            Ok(Some(datanet.to_owned()))
+        }
+        Err(error) => Err(anyhow::anyhow!(error.message)),
+    }
 }
 
 fn outcome(dir: &Path) -> anyhow::Result<Option<Outcome>> {

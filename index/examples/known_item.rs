@@ -44,7 +44,7 @@ async fn main() -> Result<(), Failure> {
 
     let (mut entries, size) = (Vec::new(), index.snapshot(&datanet)?.size);
     while (entries.len() as u64) < size {
-        entries.extend(index.page(&datanet, entries.len() as u64, 2000).await?);
+        entries.extend(index.page(&datanet, entries.len() as u64, 2000, None).await?);
     }
     let mut questions: Vec<(u64, String)> =
         entries.iter().filter_map(|entry| Some((entry.seq, first_sentence(entry)?))).collect();

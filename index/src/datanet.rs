@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::Schema;
 use cairn_proof::{Hash, Tree};
 use futures::TryStreamExt;
+use lance::dataset::{BatchUDF, NewColumnTransform};
 use lancedb::index::scalar::BTreeIndexBuilder;
 use lancedb::index::vector::IvfFlatIndexBuilder;
 use lancedb::index::{Index as LanceIndex, IndexConfig};
@@ -16,7 +19,7 @@ use lancedb::{Connection, DistanceType, Table};
 use parking_lot::RwLock;
 use serde::Serialize;
 
-use crate::schema::{Columns, hash_at, weights_hash};
+use crate::schema::{Columns, attributes, attributes_field, hash_at, weights_hash};
 use crate::{DatanetName, Embedder, IndexError, terms};
 
 /// The state of a datanet that proofs refer to.
@@ -59,6 +62,7 @@ impl Datanet {
     ) -> Result<Self, IndexError> {
         let table = connection.open_table(name.as_str()).execute().await?;
         embedder.check_weights(&name, weights_hash(table.schema().await?.as_ref()))?;
+        add_attributes(&name, &table).await?;
         update_indices(&table).await?;
         let tree = read_tree(&name, &table).await?;
         let published = Published::pin(connection, &name, table.version().await?, tree).await?;
@@ -101,6 +105,28 @@ impl Published {
         let snapshot = Snapshot { datanet: name.clone(), lance_version: version, size: tree.len(), root: tree.root() };
         Ok(Self { table, snapshot, tree })
     }
+}
+
+/// Tables from before there were filters lack the column that filters ask; it follows from the metadata.
+async fn add_attributes(name: &DatanetName, table: &Table) -> Result<(), IndexError> {
+    let column = attributes_field();
+    if table.schema().await?.column_with_name(column.name()).is_some() {
+        return Ok(());
+    }
+    tracing::info!(datanet = %name, "adding the column that filters ask");
+    let schema = Arc::new(Schema::new(vec![column]));
+    let (of_mapper, datanet) = (schema.clone(), name.clone());
+    let mapper = move |batch: &RecordBatch| {
+        let failed = |error: IndexError| lance::Error::invalid_input(error.to_string());
+        let columns = Columns { datanet: &datanet, batch };
+        let metadata = columns.texts("metadata").map_err(failed)?;
+        let texts = (0..metadata.len()).map(|row| metadata.value(row));
+        Ok(RecordBatch::try_new(of_mapper.clone(), vec![attributes(texts).map_err(failed)?])?)
+    };
+    let computed = BatchUDF { mapper: Box::new(mapper), output_schema: schema, result_checkpoint: None };
+    let computed = table.add_columns().transform(NewColumnTransform::BatchUDF(computed));
+    computed.read_columns(vec!["metadata".to_owned()]).execute().await?;
+    Ok(())
 }
 
 /// The tree over the `leaf` column, by `seq`. Costs one scan of 40 bytes a row.

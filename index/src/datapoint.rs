@@ -2,6 +2,7 @@
 //!
 //! [`Draft::check`] is the one place where a draft is validated and completed with the ingest's defaults.
 
+use cairn_filter::{Fields, Plain};
 use cairn_proof::commitment::Salt;
 use cairn_proof::datapoint::DatapointFields;
 use cairn_proof::{Commitment, Hash};
@@ -72,6 +73,22 @@ pub struct Datapoint {
     pub content_hash: Hash,
     /// Leaf hash of its commitment.
     pub leaf: Hash,
+}
+
+impl Fields for Datapoint {
+    fn text(&self, field: Plain) -> Option<&str> {
+        match field {
+            Plain::Id => Some(self.id.as_str()),
+            Plain::Contributor => Some(&self.contributor),
+            Plain::ContributedAt => Some(&self.contributed_at),
+            Plain::Licence => Some(&self.licence),
+            Plain::Source => self.source.as_deref(),
+        }
+    }
+
+    fn metadata(&self) -> &serde_json::Value {
+        &self.metadata
+    }
 }
 
 impl Datapoint {

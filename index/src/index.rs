@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use cairn_filter::Filter;
 use cairn_proof::Hash;
 use futures::TryStreamExt;
 use lancedb::Connection;
@@ -144,14 +145,22 @@ impl Index {
         seqs.iter().map(|seq| found.get(seq).cloned().ok_or_else(|| missing(seq))).collect()
     }
 
-    /// The datapoints at the `limit` places from `from` on, in order; erased ones are left out.
-    pub async fn page(&self, name: &DatanetName, from: u64, limit: usize) -> Result<Vec<Datapoint>, IndexError> {
+    /// The datapoints at the `limit` places from `from` on, in order; erased ones, and those that `rows` does not mean, are
+    /// left out.
+    pub async fn page(
+        &self,
+        name: &DatanetName,
+        from: u64,
+        limit: usize,
+        rows: Option<&Filter>,
+    ) -> Result<Vec<Datapoint>, IndexError> {
         let published = self.published(name)?;
         let upto = from.saturating_add(limit as u64);
         let range = col("seq").gt_eq(lit(from)).and(col("seq").lt(lit(upto)));
-        let rows = fetch(name, published.table.query().only_if_expr(range)).await?;
+        let found = fetch(name, published.table.query().only_if_expr(range)).await?;
+        let found = found.into_iter().filter(|row| row.erased.is_none()).map(|row| row.datapoint);
         let mut page: Vec<Datapoint> =
-            rows.into_iter().filter(|row| row.erased.is_none()).map(|row| row.datapoint).collect();
+            found.filter(|datapoint| rows.is_none_or(|rows| rows.matches(datapoint))).collect();
         page.sort_by_key(|datapoint| datapoint.seq);
         Ok(page)
     }

@@ -1,6 +1,7 @@
 //! Ingest: from drafts to a new snapshot, all or nothing.
 //!
-//! 1. read and check every draft; with a single one rejected, nothing is written and the report says what to mend
+//! 1. read and check every draft; with a single one rejected, nothing is written and the report says what to mend, unless
+//!    [`IngestOptions::keep_good`] says to take the others
 //! 2. drop what is in the datanet already (same id, same text)
 //! 3. embed, staging vectors on disk as they come: a killed or cancelled ingest, run again, resumes here
 //! 4. draw salts, compute commitments, add all rows in ONE commit of LanceDB: readers never see a part
@@ -36,6 +37,8 @@ pub struct IngestOptions {
     pub staging_dir: PathBuf,
     /// What to assume of datapoints that do not say it themselves.
     pub defaults: IngestDefaults,
+    /// Takes what is valid though something else is not.
+    pub keep_good: bool,
     /// Cancels the ingest up to its commit; what is embedded stays staged.
     pub cancel: CancellationToken,
     /// Told of every step. Called from several threads; must not block.
@@ -51,6 +54,7 @@ impl IngestOptions {
         Self {
             staging_dir: staging_dir.into(),
             defaults: IngestDefaults::default(),
+            keep_good: false,
             cancel: CancellationToken::new(),
             progress: None,
         }
@@ -91,7 +95,7 @@ pub struct IngestReport {
     pub added: u64,
     /// Datapoints that were there already, or twice in the input.
     pub skipped_duplicates: u64,
-    /// What has to be mended, the first 1,000; if anything, nothing was written.
+    /// What has to be mended, the first 1,000; if anything, nothing was written but where the good was to be kept.
     pub rejected: Vec<Rejection>,
     /// How many were rejected in all.
     pub rejected_total: u64,
@@ -108,7 +112,48 @@ pub struct IngestReport {
 impl IngestReport {
     /// Whether the input was rejected and nothing written.
     pub fn is_rejected(&self) -> bool {
-        self.rejected_total > 0
+        self.rejected_total > 0 && self.added == 0
+    }
+}
+
+/// What an ingest would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Examination {
+    /// Datapoints in the input.
+    pub read: u64,
+    /// Those that would be added.
+    pub new: u64,
+    /// Those that are there already, or twice in the input.
+    pub duplicates: u64,
+    /// What has to be mended, the first 1,000.
+    pub rejected: Vec<Rejection>,
+    /// How many have to be mended in all.
+    pub rejected_total: u64,
+    /// The first of those that would be added.
+    pub first: Vec<Sample>,
+}
+
+/// A datapoint as it would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// Its id.
+    pub id: String,
+    /// Its text, or how it begins.
+    pub text: String,
+    /// Who contributed it.
+    pub contributor: String,
+    /// Its licence.
+    pub licence: String,
+}
+
+impl Sample {
+    fn of(checked: &Checked) -> Self {
+        Self {
+            id: checked.id.to_string(),
+            text: checked.text.chars().take(SHOWN_CHARACTERS).collect(),
+            contributor: checked.contributor.clone(),
+            licence: checked.licence.clone(),
+        }
     }
 }
 
@@ -150,7 +195,7 @@ impl Index {
             tokens: 0,
             snapshot,
         };
-        if report.is_rejected() || input.checked.is_empty() {
+        if input.checked.is_empty() || report.rejected_total > 0 && !options.keep_good {
             return Ok(report);
         }
         let staged = self.embed_staged(name, input.checked, &options, &mut report).await?;
@@ -162,6 +207,26 @@ impl Index {
         options.not_cancelled()?;
         // A task of its own: a caller that goes away now must not stop between the commit and its publication.
         tokio::spawn(finish(datanet, writer, commit, report, options)).await?
+    }
+
+    /// Reads and checks drafts as an ingest would, and writes nothing.
+    pub async fn examine(
+        &self,
+        name: &DatanetName,
+        drafts: Drafts,
+        options: IngestOptions,
+    ) -> Result<Examination, IndexError> {
+        let published = self.published(name)?;
+        let ids = existing_ids(name, &published.table).await?;
+        let input = spawn_blocking(move || Input::read(drafts, ids, &options)).await??;
+        Ok(Examination {
+            read: input.read,
+            new: input.checked.len() as u64,
+            duplicates: input.duplicates,
+            rejected: input.rejected,
+            rejected_total: input.rejected_total,
+            first: input.checked.iter().take(SHOWN).map(Sample::of).collect(),
+        })
     }
 
     /// Vectors for all drafts: what is staged is used, the rest computed and staged.
@@ -244,5 +309,8 @@ impl IngestOptions {
     }
 }
 
+/// Datapoints that an examination shows, and of each so many characters.
+const SHOWN: usize = 5;
+const SHOWN_CHARACTERS: usize = 400;
 /// Rows of a staged part: some seconds' work, which is what a kill loses.
 const PART_ROWS: usize = 512;

@@ -29,8 +29,10 @@ pub use datapoint::{Datapoint, Draft, IngestDefaults, SaltedDatapoint};
 pub use embedder::{Embedder, EmbedderOptions};
 pub use error::IndexError;
 pub use index::{Index, IndexOptions};
-pub use ingest::{IngestOptions, IngestProgress, IngestReport, IngestStage, ProgressFn, Rejection};
+pub use ingest::{
+    Examination, IngestOptions, IngestProgress, IngestReport, IngestStage, ProgressFn, Rejection, Sample,
+};
 pub use minilm::{Embeddings, MiniLm};
 pub use names::{DatanetName, DatapointId};
 pub use readers::{Drafts, ReadError};
-pub use retrieve::{Candidate, Query, Retrieval, RetrievalMode};
+pub use retrieve::{Candidate, LeftOut, Query, Retrieval, RetrievalMode, Source};

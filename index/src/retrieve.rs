@@ -8,9 +8,10 @@
 
 mod fusion;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use cairn_filter::Filter;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use lancedb::DistanceType;
@@ -43,8 +44,14 @@ pub struct Query {
     /// The question or words. Never read as query syntax. Of a long text the first 256 tokens are embedded and the first
     /// 64 different words searched.
     pub text: String,
-    /// The datanets to search: those that the caller may read.
-    pub datanets: Vec<DatanetName>,
+    /// The datanets to search: those that the caller may read, and of each the rows.
+    pub datanets: Vec<Source>,
+    /// Only these rows of all of them.
+    pub filter: Option<Filter>,
+    /// At most so many passages of one contributor.
+    pub per_contributor: Option<usize>,
+    /// Least [`Candidate::fused_score`] of a passage.
+    pub minimum_score: Option<f64>,
     /// How many candidates are passages of the answer.
     pub top_k: usize,
     /// Candidates asked of each search before fusion.
@@ -56,8 +63,27 @@ pub struct Query {
 impl Query {
     /// A hybrid query for 5 passages out of 50 candidates a search.
     pub fn new(text: impl Into<String>, datanets: Vec<DatanetName>) -> Self {
-        Self { text: text.into(), datanets, top_k: 5, candidates: 50, mode: RetrievalMode::Hybrid }
+        let whole = |datanet| Source { datanet, rows: None };
+        Self {
+            text: text.into(),
+            datanets: datanets.into_iter().map(whole).collect(),
+            filter: None,
+            per_contributor: None,
+            minimum_score: None,
+            top_k: 5,
+            candidates: 50,
+            mode: RetrievalMode::Hybrid,
+        }
     }
+}
+
+/// A datanet, and which of its rows may be found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The datanet.
+    pub datanet: DatanetName,
+    /// The rows that the caller's grant covers; none: all.
+    pub rows: Option<Filter>,
 }
 
 /// What a query found.
@@ -80,7 +106,8 @@ pub struct Retrieval {
 impl Retrieval {
     /// The passages of the answer: the best `top_k` candidates.
     pub fn passages(&self) -> &[Candidate] {
-        &self.candidates[..self.top_k.min(self.candidates.len())]
+        let kept = self.candidates.iter().take_while(|candidate| candidate.left_out.is_none()).count();
+        &self.candidates[..self.top_k.min(kept)]
     }
 }
 
@@ -104,8 +131,20 @@ pub struct Candidate {
     pub matched_terms: Vec<String>,
     /// What orders the candidates; its scale means nothing beyond this query.
     pub fused_score: f64,
-    /// Place among the candidates.
+    /// Place among the candidates; those that are left out come last.
     pub rank: usize,
+    /// Why it is no passage, however it scores.
+    pub left_out: Option<LeftOut>,
+}
+
+/// A rule that keeps a candidate from being a passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOut {
+    /// It scores less than the query asks for.
+    MinimumScore,
+    /// Its contributor has as many passages as the query allows.
+    ContributorCap,
 }
 
 impl Index {
@@ -117,38 +156,52 @@ impl Index {
         if query.datanets.is_empty() {
             return Err(IndexError::NoDatanets);
         }
-        let mut names = query.datanets.clone();
+        let mut sources = query.datanets.clone();
         let mut seen = BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        let published = names.iter().map(|name| self.published(name)).collect::<Result<Vec<_>, _>>()?;
+        sources.retain(|source| seen.insert(source.datanet.clone()));
+        let searched = |source: &Source| {
+            let rows = match (&source.rows, &query.filter) {
+                (Some(rows), Some(filter)) => Some(rows.and(filter)),
+                (rows, filter) => rows.clone().or_else(|| filter.clone()),
+            };
+            Ok(Searched { published: self.published(&source.datanet)?, condition: rows.map(|rows| rows.to_sql()) })
+        };
+        let searched = sources.iter().map(searched).collect::<Result<Vec<_>, IndexError>>()?;
         let mut terms = Terms::new(&query.text)?;
 
         let (by_vector, by_text) =
-            tokio::try_join!(self.by_vector(&query, &published), self.by_text(&query, &terms, &published))?;
+            tokio::try_join!(self.by_vector(&query, &searched), self.by_text(&query, &terms, &searched))?;
         let (by_vector, question) = by_vector;
         let candidates = fusion::fuse(by_vector, by_text, &question.vector, query.candidates, &mut terms);
+        let candidates = kept_first(candidates, &query);
         Ok(Retrieval {
             query: query.text,
             mode: query.mode,
             top_k: query.top_k,
-            snapshots: published.iter().map(|published| published.snapshot.clone()).collect(),
+            snapshots: searched.iter().map(|searched| searched.published.snapshot.clone()).collect(),
             candidates,
             tokens: question.tokens,
         })
     }
 
     /// Cosine similarity with the query's embedding, over all datanets; and that embedding.
-    async fn by_vector(&self, query: &Query, at: &[Arc<Published>]) -> Result<(Vec<Hit>, Question), IndexError> {
+    async fn by_vector(&self, query: &Query, at: &[Searched]) -> Result<(Vec<Hit>, Question), IndexError> {
         if query.mode == RetrievalMode::FullText {
             return Ok((Vec::new(), Question::default()));
         }
         let mut embedded = self.embedder().embed(vec![query.text.clone()]).await?;
         let vector = embedded.vectors.pop().unwrap_or_default();
-        let searches = at.iter().filter(|published| published.snapshot.size > 0).map(|published| {
+        let searches = at.iter().filter(|searched| searched.published.snapshot.size > 0).map(|searched| {
             let vector = vector.clone();
             async move {
+                let published = &searched.published;
                 let search = published.table.query().nearest_to(vector)?.column("vector");
                 let search = search.distance_type(DistanceType::Cosine).nprobes(PROBES)?.limit(query.candidates);
+                // Before the nearest are sought, so that as many are found as the rows have.
+                let search = match &searched.condition {
+                    Some(condition) => search.only_if(condition),
+                    None => search,
+                };
                 hits(published, search.select(columns_with("_distance")).execute().await?, "_distance").await
             }
         });
@@ -160,17 +213,48 @@ impl Index {
     }
 
     /// BM25 over title and text as one field, in which a word of the title counts as [`TITLE_WEIGHT`] words.
-    async fn by_text(&self, query: &Query, terms: &Terms, at: &[Arc<Published>]) -> Result<Vec<Hit>, IndexError> {
+    async fn by_text(&self, query: &Query, terms: &Terms, at: &[Searched]) -> Result<Vec<Hit>, IndexError> {
         if query.mode == RetrievalMode::Vector || terms.is_empty() {
             return Ok(Vec::new());
         }
-        let searches = at.iter().filter(|published| published.snapshot.size > 0).map(|published| async move {
+        let searches = at.iter().filter(|searched| searched.published.snapshot.size > 0).map(|searched| async move {
+            let published = &searched.published;
             let search = published.table.query().full_text_search(text_query(terms)?).limit(query.candidates);
+            let search = match &searched.condition {
+                Some(condition) => search.only_if(condition),
+                None => search,
+            };
             hits(published, search.select(columns_with("_score")).execute().await?, "_score").await
         });
         let found = try_join_all(searches).await?.into_iter().flatten().collect();
         Ok(best(found, query.candidates))
     }
+}
+
+/// A datanet as a query reads it.
+struct Searched {
+    published: Arc<Published>,
+    /// In SQL; none: all rows.
+    condition: Option<String>,
+}
+
+/// The candidates that may be passages, best first, and then those that a rule keeps out.
+fn kept_first(candidates: Vec<Candidate>, query: &Query) -> Vec<Candidate> {
+    let mut passages: HashMap<String, usize> = HashMap::new();
+    let (mut kept, mut out) = (Vec::with_capacity(candidates.len()), Vec::new());
+    for mut candidate in candidates {
+        let of_contributor = passages.entry(candidate.datapoint.contributor.clone()).or_default();
+        candidate.left_out = if query.minimum_score.is_some_and(|least| candidate.fused_score < least) {
+            Some(LeftOut::MinimumScore)
+        } else if query.per_contributor.is_some_and(|most| *of_contributor >= most) {
+            Some(LeftOut::ContributorCap)
+        } else {
+            *of_contributor += 1;
+            None
+        };
+        if candidate.left_out.is_none() { &mut kept } else { &mut out }.push(candidate);
+    }
+    (1..).zip(kept.into_iter().chain(out)).map(|(rank, candidate)| Candidate { rank, ..candidate }).collect()
 }
 
 /// The query as it was embedded; empty where the vectors are not searched.

@@ -11,6 +11,7 @@
 //! | `metadata` | text | a JSON object |
 //! | `content_hash`, `salt`, `leaf` | 32 bytes | |
 //! | `vector` | 384 x f32 | of length 1 |
+//! | `attributes` | binary or null | the metadata once more, in Lance's binary JSON, which filters can ask |
 //!
 //! The schema's own metadata name the weights that made the vectors.
 
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::UInt64Array;
+use arrow_array::builder::LargeBinaryBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
@@ -71,9 +73,28 @@ pub(crate) fn datanet_schema(embedder: &Embedder) -> SchemaRef {
         hash("salt"),
         hash("leaf"),
         vector_field("vector", embedder.dimensions()),
+        attributes_field(),
     ];
     let metadata = HashMap::from([(WEIGHTS_HASH.to_owned(), embedder.weights_hash().to_string())]);
     Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+/// The metadata for filters. Last, because older tables get it added.
+pub(crate) fn attributes_field() -> Field {
+    Field::new("attributes", DataType::LargeBinary, true)
+}
+
+/// Metadata, as JSON text, in the form that filters ask.
+pub(crate) fn attributes<'a>(metadata: impl Iterator<Item = &'a str>) -> Result<ArrayRef, IndexError> {
+    let mut column = LargeBinaryBuilder::new();
+    for text in metadata {
+        // What was erased has nothing that a filter could ask.
+        let text = if text.contains(erase::ERASED) { "{}" } else { text };
+        let value = lance_jsonb::parse_value(text.as_bytes());
+        let value = value.map_err(|error| arrow_schema::ArrowError::ExternalError(Box::new(error)))?;
+        column.append_value(value.to_vec());
+    }
+    Ok(Arc::new(column.finish()))
 }
 
 pub(crate) fn vector_field(name: &str, dimensions: usize) -> Field {
@@ -90,7 +111,7 @@ pub(crate) fn batch(schema: &SchemaRef, rows: &[NewRow]) -> Result<RecordBatch, 
     let texts = |of: fn(&Checked) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| of(&row.checked))))
     };
-    let metadata = rows.iter().map(|row| row.checked.metadata.to_string());
+    let metadata: Vec<String> = rows.iter().map(|row| row.checked.metadata.to_string()).collect();
     let dimensions = rows.first().map_or(0, |row| row.vector.len());
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.seq))),
@@ -101,11 +122,12 @@ pub(crate) fn batch(schema: &SchemaRef, rows: &[NewRow]) -> Result<RecordBatch, 
         texts(|row| &row.contributed_at),
         Arc::new(StringArray::from_iter(rows.iter().map(|row| row.checked.source.as_deref()))),
         texts(|row| &row.licence),
-        Arc::new(StringArray::from_iter_values(metadata)),
+        Arc::new(StringArray::from_iter_values(&metadata)),
         hashes(rows.iter().map(|row| &row.checked.content_hash))?,
         hashes(rows.iter().map(|row| &row.salt))?,
         hashes(rows.iter().map(|row| row.leaf.as_bytes()))?,
         vectors(rows.iter().map(|row| row.vector.as_slice()), dimensions)?,
+        attributes(metadata.iter().map(String::as_str))?,
     ];
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }

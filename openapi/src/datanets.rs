@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::access::AccessBasis;
+
 /// Who may retrieve from a datanet without a grant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -51,8 +53,24 @@ pub struct Datanet {
     pub owner: String,
     /// When (RFC 3339, UTC).
     pub created_at: String,
+    /// Why the caller may use it.
+    #[serde(default)]
+    pub access: AccessBasis,
+    /// Version of its published terms; none: only its owner gives access.
+    #[serde(default)]
+    pub terms_version: Option<u64>,
     /// Its present state.
     pub snapshot: Snapshot,
+}
+
+/// Which datanets are listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DatanetQuery {
+    /// Also those that the caller may only ask for.
+    #[serde(default)]
+    pub on_request: bool,
 }
 
 /// The state of a datanet that proofs refer to.
@@ -157,41 +175,9 @@ pub struct IngestQuery {
     pub source: Option<String>,
     /// Licence of datapoints that name none; default: the datanet's.
     pub licence: Option<String>,
-}
-
-/// Who may retrieve from a datanet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Grant {
-    /// The datanet.
-    pub datanet: String,
-    /// Who: the subject of a key or of a JWT.
-    pub subject: String,
-    /// Who granted it.
-    pub granted_by: String,
-    /// When (RFC 3339, UTC).
-    pub granted_at: String,
-    /// Whether it may also train on the rows: retrieval and training are separate purposes.
+    /// Add what is valid though something else is not; default: all or nothing.
     #[serde(default)]
-    pub training: bool,
-}
-
-/// For what a datanet is granted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct GrantQuery {
-    /// Also to train on its rows.
-    #[serde(default)]
-    pub training: bool,
-}
-
-/// Grants on a datanet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct GrantList {
-    /// `list`.
-    pub object: String,
-    /// The grants.
-    pub data: Vec<Grant>,
+    pub keep_good: bool,
 }
 
 /// Which datapoints are meant; without any, all.

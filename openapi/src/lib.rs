@@ -3,10 +3,12 @@
 //! OpenAI's field names are unchanged; what Cairn adds is named in each type's documentation. `openapi.json` beside this
 //! crate is generated from these types by `cairn openapi` and compared in CI.
 
+pub mod access;
 pub mod adapters;
 pub mod attribution;
 pub mod chat;
 pub mod completions;
+pub mod contributions;
 pub mod datanets;
 pub mod embeddings;
 pub mod error;

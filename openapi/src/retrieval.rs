@@ -17,7 +17,7 @@ pub enum RetrievalMode {
 }
 
 /// How passages are chosen for an answer. Every field has a default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrievalOptions {
     /// Passages that enter the prompt (1 to 20); default from the configuration.
@@ -34,10 +34,27 @@ pub struct RetrievalOptions {
     /// What to search for; default: the last user message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// Only these rows: a filter over `id`, `contributor`, `contributed_at`, `licence`, `source` and `metadata.NAME`, such as
+    /// `metadata.topic = "storage" and not contributor = "Ada"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Only what was contributed at this moment or later (a date or RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only what was contributed before this moment (a date or RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// At most so many of one contributor's datapoints among the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub per_contributor: Option<usize>,
+    /// Leave out what scores less than this after fusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_score: Option<f64>,
 }
 
 /// A search of datanets without an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// What to search for.
@@ -52,6 +69,23 @@ pub struct SearchRequest {
     /// How they are found.
     #[serde(default)]
     pub mode: RetrievalMode,
+    /// Only these rows: a filter over `id`, `contributor`, `contributed_at`, `licence`, `source` and `metadata.NAME`, such as
+    /// `metadata.topic = "storage" and not contributor = "Ada"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Only what was contributed at this moment or later (a date or RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only what was contributed before this moment (a date or RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// At most so many of one contributor's datapoints among the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub per_contributor: Option<usize>,
+    /// Leave out what scores less than this after fusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_score: Option<f64>,
 }
 
 /// Results, best first.
@@ -113,4 +147,7 @@ pub struct Why {
     pub text_rank: Option<usize>,
     /// Words of the query found in the datapoint.
     pub matched_terms: Vec<String>,
+    /// Why it is not among the results, though it was found: `minimum_score` or `contributor_cap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
 }

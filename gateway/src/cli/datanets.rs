@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use cairn_openapi::datanets::{
-    Datanet, DatanetList, Erasure, ErasureRequest, Grant, NewDatanet, TrainedOnEntry, TrainedOnList, TrainedOnQuery,
-    Visibility,
+use cairn_openapi::{
+    access::{Grant, GrantQuery, RevocationQuery},
+    datanets::{
+        Datanet, DatanetList, DatanetQuery, Erasure, ErasureRequest, NewDatanet, TrainedOnEntry, TrainedOnList,
+        TrainedOnQuery, Visibility,
+    },
 };
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -21,6 +24,8 @@ pub(crate) struct Datanets {
 enum Command {
     /// List datanets that you may use (the default)
     List,
+    /// List those as well that you may ask for
+    Catalogue,
     /// Create a datanet
     Create {
         /// 1 to 64 of a-z, 0-9, `_`, `-`
@@ -47,6 +52,15 @@ enum Command {
         /// Let it train on the datanet as well
         #[arg(long)]
         training: bool,
+        /// Only these rows, a filter such as 'metadata.topic = "storage"'
+        #[arg(long, value_name = "FILTER")]
+        rows: Option<String>,
+        /// For so many days [default: until it is revoked]
+        #[arg(long)]
+        days: Option<u32>,
+        /// At most so many retrievals a day
+        #[arg(long, value_name = "N")]
+        retrievals_per_day: Option<u64>,
     },
     /// List the adapters that were trained on a datanet
     Trainings {
@@ -76,21 +90,30 @@ enum Command {
         name: String,
         /// The subject
         subject: String,
+        /// Why, for its holder
+        #[arg(long, default_value = "")]
+        reason: String,
     },
 }
 
 pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<ExitCode> {
     let client = global.client()?;
     let datanets = match command.command.unwrap_or(Command::List) {
+        Command::Catalogue => {
+            let query = DatanetQuery { on_request: true };
+            let request = client.request(Method::GET, "/v1/datanets").query(&query);
+            client.send(request).await?.json::<DatanetList>().await?.data
+        }
         Command::List => client.get::<DatanetList>("/v1/datanets").await?.data,
         Command::Create { name, title, description, licence, public } => {
             let visibility = if public { Visibility::Public } else { Visibility::Private };
             let new = NewDatanet { name, title, description, licence, visibility };
             vec![client.json::<Datanet>(Method::POST, "/v1/datanets", &new).await?]
         }
-        Command::Grant { name, subject, training } => {
-            let path = format!("/v1/datanets/{name}/grants/{subject}?training={training}");
-            let grant: Grant = client.json(Method::PUT, &path, &()).await?;
+        Command::Grant { name, subject, training, rows, days, retrievals_per_day } => {
+            let query = GrantQuery { training, rows, days, retrievals_per_day };
+            let path = format!("/v1/datanets/{name}/grants/{subject}");
+            let grant: Grant = client.send(client.request(Method::PUT, &path).query(&query)).await?.json().await?;
             if global.json {
                 println!("{}", serde_json::to_string_pretty(&grant)?);
             } else {
@@ -147,8 +170,9 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Revoke { name, subject } => {
-            client.send(client.request(Method::DELETE, &format!("/v1/datanets/{name}/grants/{subject}"))).await?;
+        Command::Revoke { name, subject, reason } => {
+            let path = format!("/v1/datanets/{name}/grants/{subject}");
+            client.send(client.request(Method::DELETE, &path).query(&RevocationQuery { reason })).await?;
             eprintln!("{subject} may no longer retrieve from {name}");
             return Ok(ExitCode::SUCCESS);
         }
@@ -158,10 +182,12 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
     } else {
         let row = |it: &Datanet| {
             let visibility = if it.visibility == Visibility::Public { "public" } else { "private" };
-            vec![it.name.clone(), it.snapshot.size.to_string(), visibility.into(), it.licence.clone(), it.title.clone()]
+            let access = serde_json::to_value(it.access).ok().and_then(|access| access.as_str().map(str::to_owned));
+            let (size, access) = (it.snapshot.size.to_string(), access.unwrap_or_default());
+            vec![it.name.clone(), size, visibility.into(), access, it.licence.clone(), it.title.clone()]
         };
         table(
-            &["DATANET", "DATAPOINTS", "VISIBILITY", "LICENCE", "TITLE"],
+            &["DATANET", "DATAPOINTS", "VISIBILITY", "YOUR ACCESS", "LICENCE", "TITLE"],
             &datanets.iter().map(row).collect::<Vec<_>>(),
         );
     }

@@ -42,6 +42,9 @@ pub(crate) struct Ingest {
     /// Licence of datapoints that name none [default: the datanet's]
     #[arg(long)]
     licence: Option<String>,
+    /// Add what is valid though something else is not [default: all or nothing]
+    #[arg(long)]
+    keep_good: bool,
     /// Start the job and return; `GET /v1/jobs` shows how far it is
     #[arg(long)]
     detach: bool,
@@ -69,6 +72,7 @@ pub(crate) async fn run(global: &Global, command: Ingest) -> anyhow::Result<Exit
         form = form.part("file", part(&path).await?);
     }
     let query = IngestQuery {
+        keep_good: command.keep_good,
         format,
         contributor: command.contributor,
         contributed_at: command.contributed_at,

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 
+mod access;
 mod adapters;
 mod anchor;
 mod ask;
@@ -97,6 +98,8 @@ enum Command {
     Models(models::Models),
     /// List datanets; create, grant, revoke
     Datanets(datanets::Datanets),
+    /// Ask for access to datanets; publish terms, decide requests
+    Access(access::Access),
     /// Upload, publish and roll back LoRA adapters
     Adapters(adapters::Adapters),
     /// Train a LoRA or QLoRA adapter and evaluate it
@@ -146,6 +149,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(&global, command).await,
         Command::Models(command) => models::run(&global, command).await,
         Command::Datanets(command) => datanets::run(&global, command).await,
+        Command::Access(command) => access::run(&global, command).await,
         Command::Adapters(command) => adapters::run(&global, command).await,
         Command::Train(command) => train::run(&global, command).await,
         Command::Config(command) => match command.show {

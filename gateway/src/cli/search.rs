@@ -22,6 +22,21 @@ pub(crate) struct Search {
     /// How they are found
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     mode: Mode,
+    /// Only these rows, such as 'metadata.topic = "storage" and contributed_at >= "2024"'
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+    /// Only what was contributed at this moment or later
+    #[arg(long, value_name = "DATE")]
+    since: Option<String>,
+    /// Only what was contributed before this moment
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+    /// At most so many results of one contributor
+    #[arg(long, value_name = "N")]
+    per_contributor: Option<usize>,
+    /// Leave out what scores less
+    #[arg(long, value_name = "SCORE")]
+    minimum_score: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -44,6 +59,11 @@ pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<Exit
             Mode::Vector => RetrievalMode::Vector,
             Mode::FullText => RetrievalMode::FullText,
         },
+        filter: command.filter,
+        since: command.since,
+        until: command.until,
+        per_contributor: command.per_contributor,
+        minimum_score: command.minimum_score,
     };
     let found: SearchResponse = global.client()?.json(Method::POST, "/v1/search", &request).await?;
     if global.json {

@@ -1,23 +1,25 @@
-//! Datanets: create, look, browse, grant.
+//! Datanets: create, look, browse, erase.
 
 use actix_web::{
-    HttpResponse, delete, get, post, put,
+    HttpResponse, delete, get, post,
     web::{Data, Json, Path, Query},
 };
 use cairn_index::DatanetName;
 use cairn_openapi::{
+    access::AccessBasis,
     datanets::{
-        Datanet, DatanetList, Datapoint, DatapointPage, Erasure, ErasureRequest, Grant, GrantList, GrantQuery,
-        NewDatanet, PageQuery, TrainedOnList, TrainedOnQuery,
+        Datanet, DatanetList, DatanetQuery, Datapoint, DatapointPage, Erasure, ErasureRequest, NewDatanet, PageQuery,
+        TrainedOnList, TrainedOnQuery,
     },
     error::ErrorEnvelope,
     keys::Role,
 };
+use cairn_policy::Purpose;
 use cairn_proof::Hash;
 use serde_json::json;
 
-use super::keys::valid_subject;
 use crate::{
+    access,
     auth::{Allowed, Anyone, Applications, Caller, Stewards, StewardsAndAuditors},
     convert,
     error::{ApiError, Code},
@@ -49,21 +51,36 @@ pub(crate) async fn create(
             return Err(convert::index_error(error));
         }
     };
-    let made = visible(&state, &caller, &new.name).await?;
+    let made = known(&state, &caller, &new.name).await?;
     let created = json!({
         "type": REGISTERED, "name": made.name, "owner": made.owner, "licence": made.licence, "created_at": made.created_at,
     });
     let created = cairn_proof::canonical::to_canonical(&created).map_err(ApiError::internal)?;
     state.ledger.outside().register(REGISTERED, Hash::of(&created)).await;
-    Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot)))
+    Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot, AccessBasis::Owner, None)))
 }
 
-/// Datanets that the caller may use.
-#[utoipa::path(operation_id = "list_datanets", tag = "datanets", responses((status = 200, body = DatanetList)))]
+/// Datanets that the caller may use; with `on_request` also those that it may ask for.
+#[utoipa::path(operation_id = "list_datanets", tag = "datanets", params(DatanetQuery), responses((status = 200, body = DatanetList)))]
 #[get("/v1/datanets")]
-pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<DatanetList>, ApiError> {
-    let visible = state.store.datanets(caller.bounds()).await?;
-    let data = visible.into_iter().map(|datanet| described(&state, datanet)).collect::<Result<_, _>>()?;
+pub(crate) async fn list(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    query: Query<DatanetQuery>,
+) -> Result<Json<DatanetList>, ApiError> {
+    let mut visible = state.store.datanets(caller.bounds()).await?;
+    if query.on_request {
+        let published = state.store.published_datanets().await?;
+        visible.extend(
+            published.into_iter().filter(|datanet| caller.bounds().is_some() && datanet.owner != caller.subject),
+        );
+        visible.sort_by(|a, b| a.name.cmp(&b.name));
+        visible.dedup_by(|a, b| a.name == b.name);
+    }
+    let mut data = Vec::with_capacity(visible.len());
+    for datanet in visible {
+        data.push(described(&state, &caller, datanet).await?);
+    }
     Ok(Json(DatanetList { object: "list".into(), data }))
 }
 
@@ -75,8 +92,8 @@ pub(crate) async fn retrieve(
     state: Data<AppState>,
     name: Path<String>,
 ) -> Result<Json<Datanet>, ApiError> {
-    let datanet = visible(&state, &caller, &name).await?;
-    Ok(Json(described(&state, datanet)?))
+    let datanet = known(&state, &caller, &name).await?;
+    Ok(Json(described(&state, &caller, datanet).await?))
 }
 
 /// Deletes a datanet with its datapoints and grants. Records of answers that drew on it stay, and proofs that were
@@ -103,14 +120,15 @@ pub(crate) async fn datapoints(
     name: Path<String>,
     page: Query<PageQuery>,
 ) -> Result<Json<DatapointPage>, ApiError> {
-    let datanet = visible(&state, &caller, &name).await?;
+    let access = access::permitted(&state, &caller, &name, Purpose::Retrieval).await?;
     let limit = page.limit.unwrap_or(50);
     if !(1..=200).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 200")));
     }
-    let (name, from) = (parsed(&datanet.name)?, page.after.unwrap_or(0));
-    let size = state.index.snapshot(&name).map_err(convert::index_error)?.size;
-    let found = state.index.page(&name, from, limit).await.map_err(convert::index_error)?;
+    access::count(&state, std::slice::from_ref(&access)).await?;
+    let (name, from) = (&access.name, page.after.unwrap_or(0));
+    let size = state.index.snapshot(name).map_err(convert::index_error)?.size;
+    let found = state.index.page(name, from, limit, access.rows.as_ref()).await.map_err(convert::index_error)?;
     // By places, not by what was found there: erased datapoints are left out.
     let next = Some(from.saturating_add(limit as u64)).filter(|next| *next < size);
     Ok(Json(DatapointPage { object: "list".into(), data: found.into_iter().map(convert::datapoint).collect(), next }))
@@ -129,10 +147,12 @@ pub(crate) async fn datapoint(
     path: Path<(String, String)>,
 ) -> Result<Json<Datapoint>, ApiError> {
     let (name, id) = path.into_inner();
-    let datanet = visible(&state, &caller, &name).await?;
+    let access = access::permitted(&state, &caller, &name, Purpose::Retrieval).await?;
     let missing = || ApiError::new(Code::NotFound, format!("datanet {name} has no datapoint {id:?}"));
     let id_parsed = id.parse().map_err(|_| missing())?;
-    let found = state.index.datapoint(&parsed(&datanet.name)?, &id_parsed).await.map_err(convert::index_error)?;
+    access::count(&state, std::slice::from_ref(&access)).await?;
+    let found = state.index.datapoint(&access.name, &id_parsed).await.map_err(convert::index_error)?;
+    let found = found.filter(|datapoint| access.covers(datapoint));
     Ok(Json(convert::datapoint(found.ok_or_else(missing)?)))
 }
 
@@ -171,68 +191,22 @@ pub(crate) async fn erase(
     Ok(Json(crate::erasure::erase(&state.into_inner(), &name, &request, &caller.subject).await?))
 }
 
-/// Who may retrieve from a datanet.
-#[utoipa::path(operation_id = "list_grants", tag = "datanets", responses((status = 200, body = GrantList), (status = 404, body = ErrorEnvelope)))]
-#[get("/v1/datanets/{name}/grants")]
-pub(crate) async fn grants(
-    caller: Allowed<Stewards>,
-    state: Data<AppState>,
-    name: Path<String>,
-) -> Result<Json<GrantList>, ApiError> {
-    let datanet = governed(&state, &caller, &name).await?;
-    Ok(Json(GrantList { object: "list".into(), data: state.store.grants(&datanet.name).await? }))
-}
-
-/// Lets a subject retrieve from a datanet, and with `training` also train on its rows.
-#[utoipa::path(operation_id = "grant_datanet", 
-    tag = "datanets",
-    params(("name" = String, Path,), ("subject" = String, Path,), GrantQuery),
-    responses((status = 200, body = Grant), (status = 404, body = ErrorEnvelope))
-)]
-#[put("/v1/datanets/{name}/grants/{subject}")]
-pub(crate) async fn grant(
-    caller: Allowed<Stewards>,
-    state: Data<AppState>,
-    path: Path<(String, String)>,
-    query: Query<GrantQuery>,
-) -> Result<Json<Grant>, ApiError> {
-    let (name, subject) = path.into_inner();
-    valid_subject(&subject)?;
-    let datanet = governed(&state, &caller, &name).await?;
-    Ok(Json(state.store.grant(&datanet.name, &subject, &caller.subject, query.training).await?))
-}
-
-/// Takes a grant back; from the next request on, the datanet does not exist for that subject.
-#[utoipa::path(operation_id = "revoke_grant", 
-    tag = "datanets",
-    params(("name" = String, Path,), ("subject" = String, Path,)),
-    responses((status = 204), (status = 404, body = ErrorEnvelope))
-)]
-#[delete("/v1/datanets/{name}/grants/{subject}")]
-pub(crate) async fn revoke(
-    caller: Allowed<Stewards>,
-    state: Data<AppState>,
-    path: Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (name, subject) = path.into_inner();
-    let datanet = governed(&state, &caller, &name).await?;
-    if !state.store.revoke_grant(&datanet.name, &subject).await? {
-        return Err(ApiError::new(Code::NotFound, format!("{subject} holds no grant on {name}")));
-    }
-    Ok(HttpResponse::NoContent().finish())
-}
-
 /// What the creation of a datanet is registered as on a chain, where anchors are on: the SHA-256 of the canonical JSON of
 /// this type, name, owner, licence and moment.
 const REGISTERED: &str = "cairn/datanet/v1";
 
-async fn visible(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
-    state.store.datanet(name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(name))
+/// A datanet that the caller may know of: one that it may use, or whose terms are published.
+pub(super) async fn known(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
+    if let Some(datanet) = state.store.datanet(name, caller.bounds()).await? {
+        return Ok(datanet);
+    }
+    let published = state.store.published_datanets().await?;
+    published.into_iter().find(|datanet| datanet.name == name).ok_or_else(|| ApiError::no_datanet(name))
 }
 
 /// A datanet that the caller owns, or any for an administrator.
-async fn governed(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
-    let datanet = visible(state, caller, name).await?;
+pub(super) async fn governed(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {
+    let datanet = known(state, caller, name).await?;
     if caller.bounds().is_some_and(|subject| subject != datanet.owner) {
         return Err(ApiError::new(
             Code::InsufficientScope,
@@ -242,9 +216,11 @@ async fn governed(state: &AppState, caller: &Caller, name: &str) -> Result<Descr
     Ok(datanet)
 }
 
-fn described(state: &AppState, datanet: Description) -> Result<Datanet, ApiError> {
+async fn described(state: &AppState, caller: &Caller, datanet: Description) -> Result<Datanet, ApiError> {
     let snapshot = state.index.snapshot(&parsed(&datanet.name)?).map_err(convert::index_error)?;
-    Ok(convert::datanet(datanet, &snapshot))
+    let basis = access::basis(state, caller, &datanet).await?;
+    let version = state.store.terms(&datanet.name).await?.first().map(|terms| terms.version);
+    Ok(convert::datanet(datanet, &snapshot, basis, version))
 }
 
 fn parsed(name: &str) -> Result<DatanetName, ApiError> {

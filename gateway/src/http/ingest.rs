@@ -12,11 +12,14 @@ use cairn_openapi::{
     error::ErrorEnvelope,
     jobs::Job,
 };
+use cairn_policy::Answer;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
+use super::datanets::known;
 use crate::{
     auth::{Allowed, Contributors},
+    contributions,
     error::{ApiError, Code},
     jobs::{self, IngestSpec},
     state::AppState,
@@ -47,7 +50,15 @@ pub(crate) async fn ingest(
     query: Query<IngestQuery>,
     upload: Multipart,
 ) -> Result<HttpResponse, ApiError> {
-    let datanet = state.store.datanet(&name, caller.bounds()).await?.ok_or_else(|| ApiError::no_datanet(&name))?;
+    let datanet = known(&state, &caller, &name).await?;
+    if contributions::answer(&state, &caller, &datanet).await? != Answer::Allow {
+        let message = format!(
+            "{} may not add to {name} at once; POST /v1/datanets/{name}/contributions offers it to its owner, or `cairn \
+             contribute`",
+            caller.subject
+        );
+        return Err(ApiError::new(Code::InsufficientScope, message));
+    }
     let id = format!("job_{}", uuid::Uuid::now_v7().simple());
     let directory = jobs::directory(&state.config, &id);
     tokio::fs::create_dir_all(&directory).await.map_err(ApiError::internal)?;
@@ -60,6 +71,7 @@ pub(crate) async fn ingest(
             contributed_at: query.contributed_at.clone().unwrap_or_else(now),
             query: query.into_inner(),
             licence: datanet.licence,
+            contribution: None,
         };
         Ok(state.jobs.ingest(id, &caller.subject, spec).await?)
     };
@@ -116,7 +128,7 @@ fn file_name(given: &str) -> Result<String, ApiError> {
     Ok(last.to_owned())
 }
 
-fn check(files: &[String], format: IngestFormat) -> Result<(), ApiError> {
+pub(super) fn check(files: &[String], format: IngestFormat) -> Result<(), ApiError> {
     let wanted = if format == IngestFormat::Dictd { 2 } else { 1 };
     if files.len() != wanted {
         let name = jobs::format_name(format);

@@ -21,10 +21,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::error::{ApiError, Code};
 
+mod access;
 mod adapters;
 mod attributions;
 pub(crate) mod chat;
 pub(crate) mod completions;
+mod contributions;
 mod datanets;
 mod embeddings;
 mod files;
@@ -69,10 +71,36 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(datanets::datapoint)
         .service(datanets::trainings)
         .service(datanets::erase)
-        .service(datanets::grants)
-        .service(datanets::grant)
-        .service(datanets::revoke)
+        .service(access::retrieve_terms)
+        .service(access::publish_terms)
+        .service(access::terms_versions)
+        .service(access::simulate_terms)
+        .service(access::request_access)
+        .service(access::requests_of_datanet)
+        .service(access::statistics)
+        .service(access::my_requests)
+        .service(access::inbox)
+        .service(access::retrieve_request)
+        .service(access::vote)
+        .service(access::appeal)
+        .service(access::renew)
+        .service(access::withdraw)
+        .service(access::set_absence)
+        .service(access::end_absence)
+        .service(access::my_grants)
+        .service(access::grants_of_datanet)
+        .service(access::grant)
+        .service(access::revoke)
         .service(ingest::ingest)
+        .service(contributions::contribute)
+        .service(contributions::of_datanet)
+        .service(contributions::mine)
+        .service(contributions::retrieve)
+        .service(contributions::review)
+        .service(contributions::withdraw)
+        .service(contributions::snapshots)
+        .service(contributions::snapshot)
+        .service(contributions::export)
         .service(adapters::upload)
         .service(adapters::list)
         .service(adapters::retrieve)

@@ -9,11 +9,14 @@ use cairn_openapi::{
     retrieval::{SearchRequest, SearchResponse},
 };
 
+use cairn_policy::Purpose;
+
 use crate::{
-    auth::{Allowed, Applications},
+    access::{self, Access},
+    auth::{Allowed, Applications, Caller},
     config::MAX_CANDIDATES,
     convert,
-    error::ApiError,
+    error::{ApiError, Code},
     pipeline,
     state::AppState,
 };
@@ -34,23 +37,36 @@ pub(crate) async fn search(
     if !(1..=MAX_CANDIDATES).contains(&top_k) {
         return Err(ApiError::invalid("top_k", format!("top_k is {top_k}; give 1 to {MAX_CANDIDATES}")));
     }
-    let names = if request.datanets.is_empty() {
-        state.store.datanets(caller.bounds()).await?.into_iter().map(|datanet| datanet.name).collect()
+    let accesses = if request.datanets.is_empty() {
+        every(&state, &caller).await?
     } else {
-        request.datanets
+        access::readable(&state, &caller, &request.datanets).await?
     };
-    let datanets = pipeline::readable(&state, &caller, &names).await?;
     let mut data = Vec::new();
-    if !datanets.is_empty() {
+    if !accesses.is_empty() {
         let query = cairn_index::Query {
-            text: request.query.clone(),
-            datanets,
             top_k,
             candidates: state.config.retrieval.candidates.max(top_k),
             mode: pipeline::mode(request.mode),
+            ..convert::refined(request.query.clone(), &accesses, &convert::Refine::of_search(&request))?
         };
+        access::count(&state, &accesses).await?;
         let found = pipeline::search(&state, query).await?;
-        data.extend(found.candidates.iter().take(top_k).map(|candidate| convert::candidate(candidate, true)));
+        let results = found.candidates.iter().filter(|candidate| candidate.left_out.is_none()).take(top_k);
+        data.extend(results.map(|candidate| convert::candidate(candidate, true)));
     }
     Ok(Json(SearchResponse { object: "list".into(), query: request.query, data }))
+}
+
+/// Every datanet that the caller may retrieve from: one granted for training alone is not among them.
+async fn every(state: &AppState, caller: &Caller) -> Result<Vec<Access>, ApiError> {
+    let mut accesses = Vec::new();
+    for datanet in state.store.datanets(caller.bounds()).await? {
+        match access::permitted(state, caller, &datanet.name, Purpose::Retrieval).await {
+            Ok(access) => accesses.push(access),
+            Err(error) if error.code == Code::InsufficientScope => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(accesses)
 }

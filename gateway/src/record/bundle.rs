@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use cairn_index::DatanetName;
 use cairn_proof::{
-    Bundle, Commitment, Log, Record, Salt,
-    bundle::{AnchorProof, Erasure, Evidence, LogProof, Openings, Parts},
+    Bundle, Commitment, Hash, Log, Record, Salt,
+    access::{self, GrantEntry},
+    bundle::{AnchorProof, Erasure, Evidence, GrantEvidence, LogProof, Openings, Parts},
     datapoint::{Disclosed, Field},
     influence::{InfluenceEntry, InfluenceProof},
-    record::{Candidate, Snapshot, Tombstone, field},
+    record::{Access, Candidate, Snapshot, Tombstone, field},
 };
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::{
     convert,
     error::{ApiError, Code},
     state::AppState,
-    store::attributions::StoredAttribution,
+    store::{access::StoredEntry, attributions::StoredAttribution},
 };
 
 /// The bundle's bytes, verified before they leave.
@@ -30,6 +31,7 @@ pub(crate) async fn bundle(state: &AppState, stored: StoredAttribution) -> Resul
         .map(|(index, entry)| Ok::<_, serde_json::Error>((index, serde_json::from_str::<InfluenceEntry>(&entry)?)))
         .transpose()
         .map_err(ApiError::internal)?;
+    let grants = grants(state, &record, &stored.subject).await?;
     let witnesses = state.ledger.outside().witnesses().to_vec();
     let place = state.ledger.read(move |log| {
         // One checkpoint that covers everything in the bundle.
@@ -38,18 +40,51 @@ pub(crate) async fn bundle(state: &AppState, stored: StoredAttribution) -> Resul
         let checkpoint = log.checkpoint_for(last);
         let size = checkpoint.signed().size();
         let influence = influence.map(|(index, entry)| InfluenceProof::under(log, index, entry, size)).transpose()?;
+        // Grants stand before the record that cites them.
+        let grants = grants.into_iter().map(|grant| grant.under(log, size)).collect::<cairn_proof::Result<Vec<_>>>()?;
         let placed = |(mut evidence, tombstone): Found| {
             evidence.erased = tombstone.map(|(index, of)| Erasure::under(log, index, of, size)).transpose()?;
             Ok(evidence)
         };
         let datapoints = datapoints.into_iter().map(placed).collect::<cairn_proof::Result<Vec<_>>>()?;
-        Ok::<_, cairn_proof::Error>((LogProof::under(log, index, &checkpoint, &witnesses)?, influence, datapoints))
+        let log = LogProof::under(log, index, &checkpoint, &witnesses)?;
+        Ok::<_, cairn_proof::Error>((log, influence, grants, datapoints))
     });
-    let (mut log, influence, datapoints) = place.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let (mut log, influence, grants, datapoints) =
+        place.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     log.anchor = anchor(state, index).await?;
-    let (key, openings, grants) = (state.ledger.key(), openings(&stored)?, Vec::new());
-    let parts = Parts { key, log, influence, openings, datapoints, record, grants };
+    let openings = openings(&stored)?;
+    let parts = Parts { key: state.ledger.key(), log, influence, grants, openings, datapoints, record };
     Bundle::build(parts).map_err(ApiError::internal)?.to_bytes().map_err(ApiError::internal)
+}
+
+/// The grants that a record cites, with the terms they were decided by.
+async fn grants(state: &AppState, record: &Record, subject: &str) -> Result<Vec<GrantEvidence>, ApiError> {
+    let searched = record.retrieval.iter().flat_map(|retrieval| &retrieval.datanets);
+    let mut grants = Vec::new();
+    for snapshot in searched {
+        let Some(Access::Grant { grant: leaf }) = &snapshot.access else { continue };
+        let (stored, index) = logged(state, leaf).await?;
+        let entry: GrantEntry = serde_json::from_str(&stored.entry).map_err(ApiError::internal)?;
+        let terms = match &entry.terms {
+            Some(leaf) => {
+                let (terms, index) = logged(state, leaf).await?;
+                Some((serde_json::from_str(&terms.entry).map_err(ApiError::internal)?, index))
+            }
+            None => None,
+        };
+        let subject = stored.salt.open(access::field::SUBJECT, Value::String(subject.to_owned()));
+        grants.push(GrantEvidence { entry, index, terms, subject: Some(subject) });
+    }
+    Ok(grants)
+}
+
+/// An entry about access and its place in the log.
+async fn logged(state: &AppState, leaf: &Hash) -> Result<(StoredEntry, u64), ApiError> {
+    let entry = state.store.entry_of_leaf(leaf).await?;
+    let entry = entry.ok_or_else(|| ApiError::internal("a record cites what the log does not have"))?;
+    let index = entry.log_index.ok_or_else(|| ApiError::internal("an entry has no place in the log"))?;
+    Ok((entry, index))
 }
 
 /// The place of an entry in the log, under a checkpoint that witnesses cosigned where there is one, with its anchor.
@@ -127,8 +162,8 @@ fn openings(stored: &StoredAttribution) -> Result<Openings, ApiError> {
     Ok(Openings {
         request: Some(salt.open(field::REQUEST, private.request.clone())),
         response: Some(salt.open(field::RESPONSE, private.response.clone())),
+        filter: private.filter.as_ref().map(|filter| salt.open(field::FILTER, Value::String(filter.clone()))),
         query: private.query.as_ref().map(|query| salt.open(field::QUERY, Value::String(query.clone()))),
         caller: Some(salt.open(field::CALLER, Value::String(stored.subject.clone()))),
-        filter: None,
     })
 }

@@ -26,6 +26,9 @@ pub(crate) struct Private {
     pub(crate) request: serde_json::Value,
     pub(crate) response: serde_json::Value,
     pub(crate) query: Option<String>,
+    /// The filter that narrowed the search, where there was one.
+    #[serde(default)]
+    pub(crate) filter: Option<String>,
 }
 
 impl Store {

@@ -1,6 +1,6 @@
-//! Descriptions of datanets, and grants on them. Their datapoints are in LanceDB (`cairn-index`).
+//! Descriptions of datanets, and the states that the log has of them. Their datapoints are in LanceDB (`cairn-index`).
 
-use cairn_openapi::datanets::{Grant, NewDatanet, Visibility};
+use cairn_openapi::datanets::{NewDatanet, Visibility};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now};
@@ -15,6 +15,19 @@ pub(crate) struct Description {
     pub(crate) visibility: Visibility,
     pub(crate) owner: String,
     pub(crate) created_at: String,
+}
+
+/// A state of a datanet that the log has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredSnapshot {
+    pub(crate) datanet: String,
+    /// From 1; 0 before it is stored.
+    pub(crate) number: u64,
+    pub(crate) lance_version: u64,
+    pub(crate) size: u64,
+    pub(crate) root: String,
+    pub(crate) at: String,
+    pub(crate) log_index: u64,
 }
 
 impl Store {
@@ -41,69 +54,65 @@ impl Store {
         Ok(self.datanets(subject).await?.into_iter().find(|datanet| datanet.name == name))
     }
 
-    /// Datanets that `subject` may see: its own, public ones, and those granted to it (`None`: all).
+    /// Datanets that `subject` may use: its own, public ones, and those granted to it (`None`: all).
     pub(crate) async fn datanets(&self, subject: Option<&str>) -> Result<Vec<Description>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM datanets WHERE ?1 IS NULL OR owner = ?1 OR visibility = 'public'
-             OR name IN (SELECT datanet FROM grants WHERE subject = ?1) ORDER BY name",
+             OR name IN (SELECT grants.datanet FROM grants JOIN access_entries ON access_entries.id = grants.entry
+                 WHERE subject = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)
+                 AND log_index IS NOT NULL)
+             ORDER BY name",
         )
         .bind(subject)
+        .bind(now())
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.iter().map(description).collect())
     }
 
-    /// Removes the description and the grants.
-    pub(crate) async fn delete_datanet(&self, name: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM datanets WHERE name = ?").bind(name).execute(&self.pool).await?;
-        Ok(())
-    }
-
-    /// Lets `subject` retrieve from a datanet, and train on it where `training` says so; granting twice changes nothing but
-    /// that.
-    pub(crate) async fn grant(
-        &self,
-        datanet: &str,
-        subject: &str,
-        by: &str,
-        training: bool,
-    ) -> Result<Grant, StoreError> {
-        sqlx::query(
-            "INSERT INTO grants (datanet, subject, granted_by, granted_at, training) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET training = excluded.training",
+    /// Datanets that have published terms: anyone may know of them, and ask.
+    pub(crate) async fn published_datanets(&self) -> Result<Vec<Description>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM datanets WHERE name IN (SELECT datanet FROM terms WHERE retired = 0) ORDER BY name",
         )
-        .bind(datanet)
-        .bind(subject)
-        .bind(by)
-        .bind(now())
-        .bind(training)
-        .execute(&self.pool)
+        .fetch_all(&self.pool)
         .await?;
-        let row = sqlx::query("SELECT * FROM grants WHERE datanet = ? AND subject = ?")
-            .bind(datanet)
-            .bind(subject)
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(grant(&row))
+        Ok(rows.iter().map(description).collect())
     }
 
-    /// Takes a grant back; false when there was none.
-    pub(crate) async fn revoke_grant(&self, datanet: &str, subject: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM grants WHERE datanet = ? AND subject = ?")
-            .bind(datanet)
-            .bind(subject)
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() > 0)
+    /// Notes a state of a datanet that the log has; says its number.
+    pub(crate) async fn note_snapshot(&self, snapshot: &StoredSnapshot) -> Result<u64, StoreError> {
+        let number: i64 = sqlx::query_scalar(
+            "INSERT INTO snapshots (datanet, number, lance_version, size, root, at, log_index)
+             SELECT ?1, COALESCE(MAX(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM snapshots WHERE datanet = ?1 RETURNING number",
+        )
+        .bind(&snapshot.datanet)
+        .bind(i64::try_from(snapshot.lance_version).unwrap_or(i64::MAX))
+        .bind(i64::try_from(snapshot.size).unwrap_or(i64::MAX))
+        .bind(&snapshot.root)
+        .bind(&snapshot.at)
+        .bind(i64::try_from(snapshot.log_index).unwrap_or(i64::MAX))
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u64::try_from(number).unwrap_or_default())
     }
 
-    /// Grants on a datanet, oldest first.
-    pub(crate) async fn grants(&self, datanet: &str) -> Result<Vec<Grant>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM grants WHERE datanet = ? ORDER BY granted_at, subject")
+    /// The states of a datanet that the log has, newest first.
+    pub(crate) async fn snapshots(&self, datanet: &str) -> Result<Vec<StoredSnapshot>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM snapshots WHERE datanet = ? ORDER BY number DESC")
             .bind(datanet)
             .fetch_all(&self.pool)
             .await?;
-        Ok(rows.iter().map(grant).collect())
+        Ok(rows.iter().map(snapshot).collect())
+    }
+
+    /// Removes the description, the grants and the requests; the terms are in force no more.
+    pub(crate) async fn delete_datanet(&self, name: &str) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("UPDATE terms SET retired = 1 WHERE datanet = ?").bind(name).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM datanets WHERE name = ?").bind(name).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
     }
 }
 
@@ -122,33 +131,15 @@ fn description(row: &SqliteRow) -> Description {
     }
 }
 
-fn grant(row: &SqliteRow) -> Grant {
-    Grant {
+fn snapshot(row: &SqliteRow) -> StoredSnapshot {
+    let number = |column: &str| u64::try_from(row.get::<i64, _>(column)).unwrap_or_default();
+    StoredSnapshot {
         datanet: row.get("datanet"),
-        subject: row.get("subject"),
-        granted_by: row.get("granted_by"),
-        granted_at: row.get("granted_at"),
-        training: row.get("training"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_datanet_is_visible_to_its_owner_its_grantees_and_administrators_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
-        let new = NewDatanet { name: "n".into(), ..NewDatanet::default() };
-        assert!(store.create_datanet(&new, "owner").await.unwrap());
-        assert!(!store.create_datanet(&new, "other").await.unwrap());
-        assert!(store.datanet("n", Some("owner")).await.unwrap().is_some());
-        assert!(store.datanet("n", None).await.unwrap().is_some());
-        assert!(store.datanet("n", Some("app")).await.unwrap().is_none());
-        store.grant("n", "app", "owner", false).await.unwrap();
-        assert!(store.datanet("n", Some("app")).await.unwrap().is_some());
-        assert!(store.revoke_grant("n", "app").await.unwrap());
-        assert!(store.datanet("n", Some("app")).await.unwrap().is_none());
+        number: number("number"),
+        lance_version: number("lance_version"),
+        size: number("size"),
+        root: row.get("root"),
+        at: row.get("at"),
+        log_index: number("log_index"),
     }
 }

@@ -10,13 +10,17 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub(crate) mod access;
 pub(crate) mod attributions;
+pub(crate) mod contributions;
 pub(crate) mod contributors;
 pub(crate) mod datanets;
 pub(crate) mod erasures;
+pub(crate) mod grants;
 pub(crate) mod influence;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod requests;
 pub(crate) mod training;
 
 /// The relational store. Cheap to clone.

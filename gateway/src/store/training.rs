@@ -268,19 +268,6 @@ impl Store {
         };
         rows.iter().map(used).collect()
     }
-
-    /// Whether `subject` may train on a datanet: its own, or one that was granted to it for training.
-    pub(crate) async fn may_train(&self, datanet: &str, subject: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT 1 FROM datanets WHERE name = ?1 AND owner = ?2
-             UNION SELECT 1 FROM grants WHERE datanet = ?1 AND subject = ?2 AND training = 1",
-        )
-        .bind(datanet)
-        .bind(subject)
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.is_some())
-    }
 }
 
 fn file(row: &SqliteRow) -> StoredFile {

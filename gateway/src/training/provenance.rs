@@ -19,7 +19,7 @@ use cairn_trainer::job::{self, Exported, Source, Spec, UsedRow};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    convert,
+    access, convert,
     error::{ApiError, Code},
     state::AppState,
     store::{
@@ -120,12 +120,15 @@ async fn datapoint(
     subject: Option<&str>,
 ) -> Result<Option<TrainingDatapoint>, ApiError> {
     let Some((datanet, id)) = row.row.split_once('/') else { return Ok(None) };
-    if state.store.datanet(datanet, subject).await?.is_none() {
-        return Ok(None);
-    }
+    let Some(described) = state.store.datanet(datanet, subject).await? else { return Ok(None) };
     let Ok(datanet) = datanet.parse() else { return Ok(None) };
     let Ok(id) = id.parse() else { return Ok(None) };
     let Ok(Some(stored)) = state.index.datapoint(&datanet, &id).await else { return Ok(None) };
+    if let Some(subject) = subject
+        && !access::covered(state, subject, &described, &stored).await?
+    {
+        return Ok(None);
+    }
     let salted = state.index.by_seq(&datanet, &[stored.seq]).await.map_err(convert::index_error)?;
     let Some(salted) = salted.into_iter().next().filter(|salted| salted.erased.is_none()) else { return Ok(None) };
     let fields = salted.datapoint.fields();

@@ -87,6 +87,7 @@ fn unranked(datapoint: Datapoint) -> Candidate {
         matched_terms: Vec::new(),
         fused_score: 0.0,
         rank: 0,
+        left_out: None,
     }
 }
 

@@ -31,7 +31,7 @@ async fn an_erased_datapoint_leaves_its_place_and_nothing_else() {
     assert_eq!(commitment.leaf().unwrap(), left.datapoint.leaf);
     assert_eq!((left.datapoint.text.as_str(), left.datapoint.contributor.as_str()), ("", ""));
     assert_eq!(left.salt.as_bytes(), &[0; 32]);
-    let seqs: Vec<u64> = index.page(&notes, 0, 10).await.unwrap().iter().map(|datapoint| datapoint.seq).collect();
+    let seqs: Vec<u64> = index.page(&notes, 0, 10, None).await.unwrap().iter().map(|datapoint| datapoint.seq).collect();
     assert_eq!(seqs, [0, 2]);
     assert_eq!(index.of_contributor(&notes, "ada").await.unwrap(), [0, 2]);
     assert!(index.of_contributor(&notes, "").await.unwrap().is_empty());

@@ -52,7 +52,7 @@ async fn rows_are_added_once_and_a_new_process_finds_the_same_tree() {
     assert_eq!(reopened.list(), std::slice::from_ref(&second.snapshot));
     check_all_proofs(&reopened, "facts").await;
 
-    let page = reopened.page(&name, 1, 5).await.unwrap();
+    let page = reopened.page(&name, 1, 5, None).await.unwrap();
     assert_eq!(page.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), ["a heap", "a list"]);
     let found = reopened.datapoint(&name, &page[1].id).await.unwrap().unwrap();
     assert_eq!(found, page[1]);
@@ -120,7 +120,7 @@ async fn an_interrupted_ingest_leaves_nothing_visible_and_resumes() {
     let report = index.ingest(&name, drafts(texts.clone()), options(dir.path())).await.unwrap();
     assert_eq!((report.added, report.resumed, report.embedded), (1300, staged, 1300 - staged));
     assert!(!parts.exists());
-    let page = index.page(&name, 0, 1300).await.unwrap();
+    let page = index.page(&name, 0, 1300, None).await.unwrap();
     assert_eq!(page.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), texts);
     check_all_proofs(&index, "numbers").await;
 }

@@ -249,7 +249,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Datanets that the caller may use. */
+        /** Datanets that the caller may use; with `on_request` also those that it may ask for. */
         get: operations["list_datanets"];
         put?: never;
         /** Creates a datanet, owned by the caller. */
@@ -356,6 +356,234 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datanets/{name}/terms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The terms of a datanet: who is given access for what, without anyone's having to decide. */
+        get: operations["retrieve_terms"];
+        /**
+         * Publishes terms. From then on anyone with a credential may know of the datanet and ask; grants that were given under
+         *     earlier terms stay until they end.
+         */
+        put: operations["publish_terms"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/terms/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of the terms, newest first, with what changed. */
+        get: operations["list_terms_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/terms/simulate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries terms out before they are published: who would be granted, and what would change. */
+        post: operations["simulate_terms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Requests for a datanet, newest first: for its owner, its reviewers and auditors. */
+        get: operations["list_requests_of_datanet"];
+        put?: never;
+        /** Asks for access. The published terms decide at once, or refer the request to people. */
+        post: operations["request_access"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/requests/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How requests for a datanet were decided: how many by the terms alone, and how long it took. */
+        get: operations["access_statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's own requests, newest first. */
+        get: operations["list_my_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests/inbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Requests that the caller may decide now. */
+        get: operations["list_review_inbox"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One request: for whoever made it, its reviewers, the datanet's owner and auditors. */
+        get: operations["retrieve_request"];
+        put?: never;
+        post?: never;
+        /** Takes a request back that is still waiting. */
+        delete: operations["withdraw_request"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests/{id}/votes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says yes or no to a request that was referred, as one of its reviewers or for one who is away. */
+        post: operations["vote_on_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests/{id}/appeal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Appeals against a denial; others than those who denied it decide. */
+        post: operations["appeal_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/access_requests/{id}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks again for the same, under the terms of today: how a grant is renewed. */
+        post: operations["renew_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/absence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Names who votes for the caller while the caller is away. */
+        put: operations["set_absence"];
+        post?: never;
+        /** The caller is back. */
+        delete: operations["end_absence"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's own grants, also those that have ended, newest first. */
+        get: operations["list_my_grants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datanets/{name}/grants": {
         parameters: {
             query?: never;
@@ -363,7 +591,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who may retrieve from a datanet. */
+        /** Grants on a datanet, also those that have ended: for its owner and auditors. */
         get: operations["list_grants"];
         put?: never;
         post?: never;
@@ -381,10 +609,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Lets a subject retrieve from a datanet, and with `training` also train on its rows. */
+        /** Lets a subject retrieve from a datanet, and with `training` also train on its rows, by its owner's own decision. */
         put: operations["grant_datanet"];
         post?: never;
-        /** Takes a grant back; from the next request on, the datanet does not exist for that subject. */
+        /** Takes back all that a subject was granted on a datanet; from the next request on it has no access. */
         delete: operations["revoke_grant"];
         options?: never;
         head?: never;
@@ -402,6 +630,130 @@ export interface paths {
         put?: never;
         /** Adds datapoints from a file. Everything is checked first; then all of it becomes visible at once, or nothing. */
         post: operations["ingest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/contributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Contributions to a datanet, newest first: to its owner all, to others their own. */
+        get: operations["list_contributions"];
+        put?: never;
+        /** Offers datapoints to a datanet. All of it is checked now; its terms take it at once, or its owner looks at it first. */
+        post: operations["contribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's own contributions, newest first. */
+        get: operations["list_my_contributions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contributions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One contribution, with what was found in it. */
+        get: operations["retrieve_contribution"];
+        put?: never;
+        post?: never;
+        /** Takes a contribution back that is still waiting. */
+        delete: operations["withdraw_contribution"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/contributions/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Accepts or rejects a contribution, as the datanet's owner. */
+        post: operations["review_contribution"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The states that a datanet went through, newest first; each is an entry of the log. */
+        get: operations["list_snapshots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/snapshots/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One state of a datanet, by its number. */
+        get: operations["retrieve_snapshot"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/snapshots/{number}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every datapoint of a state with its commitment, what opens it and its path to the root, one JSON object a line; the first
+         *     line is the state with its place in the log. Erased datapoints have their commitment alone.
+         */
+        get: operations["export_snapshot"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1025,6 +1377,127 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description Why a caller may use a datanet, or what is left to do.
+         * @enum {string}
+         */
+        AccessBasis: "owner" | "public" | "grant" | "administrator" | "on_request";
+        /** @description A request for access. */
+        AccessRequest: {
+            /** @description Its id. */
+            id: string;
+            /** @description The datanet. */
+            datanet: string;
+            /** @description Who asks. */
+            subject: string;
+            /** @description For what. */
+            application: components["schemas"]["Application"];
+            /**
+             * Format: int64
+             * @description The version of the terms that it was judged by.
+             */
+            terms_version: number;
+            /** @description What each clause of the terms says to it. */
+            findings: components["schemas"]["Finding"][];
+            scope?: null | components["schemas"]["Scope"];
+            /** @description Where it stands. */
+            status: components["schemas"]["RequestStatus"];
+            /** @description `policy` or `review`, once it is decided. */
+            decided_by?: string | null;
+            /** @description When it was made (RFC 3339, UTC). */
+            created_at: string;
+            /** @description When it was decided. */
+            decided_at?: string | null;
+            /** @description When it is passed on, if nobody has decided it by then. */
+            deadline?: string | null;
+            /** @description When it was passed on. */
+            escalated_at?: string | null;
+            /** @description Who may decide it now; empty once it is decided. */
+            reviewers: string[];
+            /**
+             * Format: int64
+             * @description Approvals that it takes.
+             */
+            required: number;
+            /** @description What was said to it so far. */
+            votes: components["schemas"]["ReviewVote"][];
+            /** @description The request whose denial this appeals against. */
+            appeal_of?: string | null;
+            /** @description The grant. */
+            grant?: string | null;
+            /**
+             * Format: int64
+             * @description Its place in the log.
+             */
+            log_index?: number | null;
+        };
+        /** @description Requests, newest first. */
+        AccessRequestList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The requests. */
+            data: components["schemas"]["AccessRequest"][];
+        };
+        /** @description How requests for a datanet were decided. */
+        AccessStatistics: {
+            /** @description The datanet. */
+            datanet: string;
+            /**
+             * Format: int64
+             * @description All requests.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Granted.
+             */
+            granted: number;
+            /**
+             * Format: int64
+             * @description Denied.
+             */
+            denied: number;
+            /**
+             * Format: int64
+             * @description Waiting for people.
+             */
+            waiting: number;
+            /**
+             * Format: double
+             * @description Part of the decided ones that the terms decided alone, 0 to 1; none before the first decision.
+             */
+            automatic?: number | null;
+            /**
+             * Format: double
+             * @description Median time to a decision, in seconds.
+             */
+            median_seconds?: number | null;
+            /**
+             * Format: double
+             * @description 95th percentile of the time to a decision, in seconds.
+             */
+            p95_seconds?: number | null;
+            /** @description How often each clause was the reason of a denial or a referral. */
+            clauses: components["schemas"]["ClauseCount"][];
+        };
+        /**
+         * @description What kind of user asks.
+         * @enum {string}
+         */
+        Actor: "individual" | "academic" | "nonprofit" | "company" | "government";
+        /** @description The answer to each kind of user. Default: allow all. */
+        Actors: {
+            /** @default allow */
+            individual: components["schemas"]["Answer"];
+            /** @default allow */
+            academic: components["schemas"]["Answer"];
+            /** @default allow */
+            nonprofit: components["schemas"]["Answer"];
+            /** @default allow */
+            company: components["schemas"]["Answer"];
+            /** @default allow */
+            government: components["schemas"]["Answer"];
+        };
         /** @description A name that means one generation at a time. */
         AdapterAlias: {
             /** @description `adapter`. */
@@ -1067,6 +1540,18 @@ export interface components {
          * @enum {string}
          */
         AdapterVisibility: "private" | "granted" | "public";
+        /** @description Something that an applicant has to affirm. */
+        Affirmation: {
+            /** @description 1 to 64 of a-z, 0-9, `_` and `-`. */
+            id: string;
+            /** @description What is affirmed. */
+            text: string;
+        };
+        /**
+         * @description What happens when nobody has decided in time.
+         * @enum {string}
+         */
+        AfterDeadline: "escalate" | "grant";
         /** @description A change of an alias. Exactly one member is given, `generation` alone creates the alias where it is missing. */
         AliasChange: {
             /** @description Point it at this generation (12 digits suffice), and end its canary. */
@@ -1100,6 +1585,33 @@ export interface components {
             type: string;
             /** @description The citation. */
             url_citation: components["schemas"]["UrlCitation"];
+        };
+        /**
+         * @description What a clause says to an applicant.
+         * @enum {string}
+         */
+        Answer: "allow" | "refer" | "deny";
+        /** @description A request for access to a datanet: for what, by whom, for how long. */
+        Application: {
+            /** @description What the data is asked for. */
+            purposes: components["schemas"]["Purpose"][];
+            /** @description What kind of user asks. */
+            actor: components["schemas"]["Actor"];
+            /** @description Whether it serves a commercial end. */
+            commercial?: boolean;
+            /** @description The country where the data will be used (ISO 3166-1 alpha-2). */
+            region?: string | null;
+            /**
+             * Format: int32
+             * @description For how many days. Default: as long as the terms allow.
+             */
+            days?: number | null;
+            /** @description Ids of the affirmations that the requester makes. */
+            affirmed?: string[];
+            /** @description What it is for, in the requester's words. */
+            statement?: string;
+            /** @description Only these rows are needed, a filter. */
+            rows?: string | null;
         };
         /** @description The file of an upload. */
         Archive: {
@@ -1366,6 +1878,41 @@ export interface components {
          * @enum {string}
          */
         CitationKind: "marker" | "overlap";
+        /**
+         * @description A clause of the terms.
+         * @enum {string}
+         */
+        Clause: "purpose" | "actor" | "commercial" | "region" | "duration" | "affirmations" | "statement" | "sensitivity";
+        /** @description How often a clause was a reason. */
+        ClauseCount: {
+            /** @description The clause. */
+            clause: string;
+            /**
+             * Format: int64
+             * @description It denied.
+             */
+            denied: number;
+            /**
+             * Format: int64
+             * @description It referred to people.
+             */
+            referred: number;
+        };
+        /** @description How often a clause stood against an application. */
+        ClauseTally: {
+            /** @description The clause. */
+            clause: components["schemas"]["Clause"];
+            /**
+             * Format: int64
+             * @description It denied.
+             */
+            denied: number;
+            /**
+             * Format: int64
+             * @description It referred to people.
+             */
+            referred: number;
+        };
         /** @description One continuation. */
         CompletionChoice: {
             /** @description From 0. */
@@ -1472,6 +2019,78 @@ export interface components {
         };
         /** @description Text, or parts of text. */
         Content: string | components["schemas"]["Part"][];
+        /** @description A contribution. */
+        Contribution: {
+            /** @description Its id. */
+            id: string;
+            /** @description The datanet. */
+            datanet: string;
+            /** @description Who sent it. */
+            subject: string;
+            /** @description SHA-256 of the file (hex). */
+            document: string;
+            /** @description Its name. */
+            filename: string;
+            /** @description What the sender says of it. */
+            note: string;
+            /** @description Where it stands. */
+            state: components["schemas"]["ContributionState"];
+            /** @description What was found in it: how many datapoints are new, how many there already, which have to be mended, the first few. */
+            report: Record<string, never>;
+            /**
+             * Format: int64
+             * @description Datapoints that were added.
+             */
+            added?: number | null;
+            /** @description Why it was rejected, or failed. */
+            reason?: string | null;
+            /**
+             * Format: int32
+             * @description How good the reviewer found it, 0 to 100.
+             */
+            score?: number | null;
+            /** @description Who reviewed it; none where the terms accepted it. */
+            reviewed_by?: string | null;
+            /** @description When (RFC 3339, UTC). */
+            reviewed_at?: string | null;
+            /** @description The contribution that this is a new version of. */
+            supersedes?: string | null;
+            /** @description The job that adds its datapoints. */
+            job?: string | null;
+            /** @description When it was sent (RFC 3339, UTC). */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Its place in the log, once it was decided.
+             */
+            log_index?: number | null;
+            /** @description What is known of who sent it. */
+            reputation: components["schemas"]["Reputation"];
+        };
+        /** @description Contributions, newest first. */
+        ContributionList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The contributions. */
+            data: components["schemas"]["Contribution"][];
+        };
+        /**
+         * @description Where a contribution stands.
+         * @enum {string}
+         */
+        ContributionState: "waiting" | "ingesting" | "accepted" | "rejected" | "withdrawn" | "failed";
+        /** @description How contributions by others than the owner are taken. */
+        ContributionTerms: {
+            /** @default refer */
+            from_anyone: components["schemas"]["Answer"];
+            /**
+             * @description Subjects whose contributions are taken at once.
+             * @default []
+             */
+            trusted: string[];
+            /** @default report */
+            near_duplicates: components["schemas"]["NearDuplicates"];
+        };
         /** @description A contributor's part of the passages' help. */
         ContributorShare: {
             /** @description The contributor. */
@@ -1519,6 +2138,13 @@ export interface components {
             owner: string;
             /** @description When (RFC 3339, UTC). */
             created_at: string;
+            /** @description Why the caller may use it. */
+            access?: components["schemas"]["AccessBasis"];
+            /**
+             * Format: int64
+             * @description Version of its published terms; none: only its owner gives access.
+             */
+            terms_version?: number | null;
             /** @description Its present state. */
             snapshot: components["schemas"]["Snapshot"];
         };
@@ -1588,6 +2214,17 @@ export interface components {
             tool_calls?: components["schemas"]["ToolCall"][];
             /** @description Citations, in the last chunk. */
             annotations?: components["schemas"]["Annotation"][] | null;
+        };
+        /** @description A request that other terms would decide otherwise. */
+        Differently: {
+            /** @description The request. */
+            request: string;
+            /** @description Who asked. */
+            subject: string;
+            /** @description Under the terms in force. */
+            now: components["schemas"]["Outcome"];
+            /** @description Under those that are tried. */
+            then: components["schemas"]["Outcome"];
         };
         /** @description One embedding. */
         Embedding: {
@@ -1661,6 +2298,14 @@ export interface components {
             /** @description What went wrong. */
             error: components["schemas"]["ErrorBody"];
         };
+        /** @description A judgement. */
+        Evaluation: {
+            /** @description What the terms decide. */
+            outcome: components["schemas"]["Outcome"];
+            /** @description What each clause says, in the order of [`Clause`]. */
+            findings: components["schemas"]["Finding"][];
+            scope?: null | components["schemas"]["Scope"];
+        };
         /** @description Files, newest first. */
         FileList: {
             /** @description `list`. */
@@ -1702,6 +2347,15 @@ export interface components {
              * @description The file.
              */
             file: string;
+        };
+        /** @description What a clause says to an application. */
+        Finding: {
+            /** @description The clause. */
+            clause: components["schemas"]["Clause"];
+            /** @description What it says. */
+            answer: components["schemas"]["Answer"];
+            /** @description Why, for the requester. */
+            reason: string;
         };
         /** @description A checkpoint of a job. */
         FineTuningCheckpoint: {
@@ -1887,20 +2541,53 @@ export interface components {
             /** @description The name. */
             name: string;
         };
-        /** @description Who may retrieve from a datanet. */
+        /** @description A grant on a datanet. */
         Grant: {
+            /** @description Its id. */
+            id: string;
             /** @description The datanet. */
             datanet: string;
             /** @description Who: the subject of a key or of a JWT. */
             subject: string;
-            /** @description Who granted it. */
+            /** @description For what. */
+            purposes: components["schemas"]["Purpose"][];
+            /** @description Which rows, a filter; none: all. */
+            rows?: string | null;
+            /**
+             * Format: int64
+             * @description Retrievals a day (UTC); none: as many as wanted.
+             */
+            retrievals_per_day?: number | null;
+            /**
+             * Format: int64
+             * @description The terms it was granted under; none: by the owner alone.
+             */
+            terms_version?: number | null;
+            /** @description The request that led to it. */
+            request?: string | null;
+            /** @description Who granted it; `policy` where the terms did. */
             granted_by: string;
             /** @description When (RFC 3339, UTC). */
             granted_at: string;
-            /** @description Whether it may also train on the rows: retrieval and training are separate purposes. */
-            training?: boolean;
+            /** @description When it ends; none: when it is revoked. */
+            expires_at?: string | null;
+            /** @description When it was revoked. */
+            revoked_at?: string | null;
+            /** @description Why it was revoked. */
+            revocation_reason?: string | null;
+            /** @description Whether it is in force now. */
+            in_force: boolean;
+            /** @description Whether training is among its purposes. */
+            training: boolean;
+            /** @description Hash of its entry as a leaf of the log (hex): what answers cite. */
+            leaf?: string | null;
+            /**
+             * Format: int64
+             * @description The entry's place in the log.
+             */
+            log_index?: number | null;
         };
-        /** @description Grants on a datanet. */
+        /** @description Grants. */
         GrantList: {
             /** @description `list`. */
             object: string;
@@ -2193,6 +2880,25 @@ export interface components {
             /** @description Its name. */
             function: components["schemas"]["FunctionName"];
         };
+        /**
+         * @description What is done with rows that nearly repeat others.
+         * @enum {string}
+         */
+        NearDuplicates: "report" | "refuse";
+        /** @description Until when somebody is away, and who votes for them. */
+        NewAbsence: {
+            /** @description Who votes meanwhile. */
+            delegate: string;
+            /** @description From when (RFC 3339, UTC); default: now. */
+            from?: string | null;
+            /** @description Until when. */
+            until: string;
+        };
+        /** @description Why somebody appeals. */
+        NewAppeal: {
+            /** @description What the reviewers should know; takes the place of the application's statement. */
+            statement: string;
+        };
         /** @description A request to create a datanet. */
         NewDatanet: {
             /** @description 1 to 64 of a-z, 0-9, `_`, `-`, beginning with a letter or digit. */
@@ -2217,6 +2923,30 @@ export interface components {
              * @description Days until it expires; none = never.
              */
             expires_in_days?: number | null;
+        };
+        /** @description An owner's word on a contribution. */
+        NewReview: {
+            /** @description Yes or no. */
+            accept: boolean;
+            /** @description Why; the contributor reads it. A no needs one. */
+            reason?: string;
+            /**
+             * Format: int32
+             * @description How good it is, 0 to 100.
+             */
+            score?: number | null;
+        };
+        /** @description A reviewer's vote. */
+        NewVote: {
+            /** @description Yes or no. */
+            approve: boolean;
+            /** @description Why; the requester reads it. A no needs one. */
+            reason?: string;
+        };
+        /** @description The files of a contribution. */
+        Offer: {
+            /** @description One file; for `dictd`, the `.index` file and the `.dict` or `.dict.dz` file. */
+            file: string[];
         };
         /** @description The influence of one passage on one sentence. */
         OnSentence: {
@@ -2248,6 +2978,11 @@ export interface components {
         };
         /** @description A string or an array of strings. */
         OneOrMany: string | string[];
+        /**
+         * @description What the terms decide.
+         * @enum {string}
+         */
+        Outcome: "granted" | "referred" | "denied";
         /** @description A part of a message. */
         Part: {
             /** @description `text`. */
@@ -2282,6 +3017,47 @@ export interface components {
              */
             share: number;
         };
+        /** @description A version of a datanet's terms. */
+        PublishedTerms: {
+            /** @description The datanet. */
+            datanet: string;
+            /**
+             * Format: int64
+             * @description From 1.
+             */
+            version: number;
+            /** @description What they say. */
+            terms: components["schemas"]["Terms"];
+            /** @description What they say, in sentences. */
+            in_words: string[];
+            /** @description What changed from the version before, in sentences. */
+            changes: string[];
+            /** @description Who published them. */
+            published_by: string;
+            /** @description When (RFC 3339, UTC). */
+            published_at: string;
+            /** @description Hash of their entry as a leaf of the log (hex). */
+            leaf: string;
+            /**
+             * Format: int64
+             * @description The entry's place in the log.
+             */
+            log_index?: number | null;
+        };
+        /**
+         * @description What data may be asked for.
+         * @enum {string}
+         */
+        Purpose: "retrieval" | "training" | "evaluation";
+        /** @description The answer to each purpose; retrieval and training are separate ones. */
+        Purposes: {
+            /** @default allow */
+            retrieval: components["schemas"]["Answer"];
+            /** @default refer */
+            training: components["schemas"]["Answer"];
+            /** @default allow */
+            evaluation: components["schemas"]["Answer"];
+        };
         /** @description Where a record stands in the transparency log. */
         Receipt: {
             /** @description The log's origin, as in its checkpoints. */
@@ -2305,6 +3081,34 @@ export interface components {
             /** @description Where the proof bundle is. */
             proof_url: string;
         };
+        /** @description What became of a contributor's earlier contributions. */
+        Reputation: {
+            /**
+             * Format: int64
+             * @description Accepted.
+             */
+            accepted: number;
+            /**
+             * Format: int64
+             * @description Rejected.
+             */
+            rejected: number;
+            /**
+             * Format: double
+             * @description Mean score of those that have one.
+             */
+            mean_score?: number | null;
+            /**
+             * Format: int64
+             * @description Answers that drew on their datapoints.
+             */
+            answers: number;
+        };
+        /**
+         * @description Where a request stands.
+         * @enum {string}
+         */
+        RequestStatus: "waiting" | "granted" | "denied" | "withdrawn";
         /** @description What the text of an answer has to be. */
         ResponseFormat: {
             /** @enum {string} */
@@ -2333,6 +3137,62 @@ export interface components {
             mode?: components["schemas"]["RetrievalMode"];
             /** @description What to search for; default: the last user message. */
             query?: string | null;
+            /**
+             * @description Only these rows: a filter over `id`, `contributor`, `contributed_at`, `licence`, `source` and `metadata.NAME`, such as
+             *     `metadata.topic = "storage" and not contributor = "Ada"`.
+             */
+            filter?: string | null;
+            /** @description Only what was contributed at this moment or later (a date or RFC 3339). */
+            since?: string | null;
+            /** @description Only what was contributed before this moment (a date or RFC 3339). */
+            until?: string | null;
+            /** @description At most so many of one contributor's datapoints among the results. */
+            per_contributor?: number | null;
+            /**
+             * Format: double
+             * @description Leave out what scores less than this after fusion.
+             */
+            minimum_score?: number | null;
+        };
+        /** @description Who decides what the terms refer to people. */
+        Review: {
+            /**
+             * @description Subjects, any of whom may decide; without any, the datanet's owner.
+             * @default []
+             */
+            reviewers: string[];
+            /**
+             * Format: int32
+             * @description How many have to agree. Default: 1.
+             * @default 1
+             */
+            required: number;
+            /**
+             * Format: int32
+             * @description Hours until it is passed on. Default: 72.
+             * @default 72
+             */
+            deadline_hours: number;
+            /**
+             * @description Subjects it is passed on to; without any, the datanet's owner.
+             * @default []
+             */
+            escalate_to: string[];
+            /** @default escalate */
+            after_deadline: components["schemas"]["AfterDeadline"];
+        };
+        /** @description A reviewer's word on a request. */
+        ReviewVote: {
+            /** @description Who. */
+            reviewer: string;
+            /** @description For whom, where they were away. */
+            on_behalf_of?: string | null;
+            /** @description Yes or no. */
+            approve: boolean;
+            /** @description Why. */
+            reason: string;
+            /** @description When (RFC 3339, UTC). */
+            at: string;
         };
         /**
          * @description What a caller may do.
@@ -2348,6 +3208,23 @@ export interface components {
             /** @description What is learnt, such as `{text}`. */
             assistant: string;
         };
+        /** @description What is granted, at once or once people agree. */
+        Scope: {
+            /** @description For what. */
+            purposes: components["schemas"]["Purpose"][];
+            /** @description Filters that a row has to pass, all of them: the terms' and the requester's own. None: all rows. */
+            rows: string[];
+            /**
+             * Format: int32
+             * @description For how many days.
+             */
+            days: number;
+            /**
+             * Format: int64
+             * @description Retrievals a day; none: as many as wanted.
+             */
+            retrievals_per_day?: number | null;
+        };
         /** @description A search of datanets without an answer. */
         SearchRequest: {
             /** @description What to search for. */
@@ -2358,6 +3235,22 @@ export interface components {
             top_k?: number | null;
             /** @description How they are found. */
             mode?: components["schemas"]["RetrievalMode"];
+            /**
+             * @description Only these rows: a filter over `id`, `contributor`, `contributed_at`, `licence`, `source` and `metadata.NAME`, such as
+             *     `metadata.topic = "storage" and not contributor = "Ada"`.
+             */
+            filter?: string | null;
+            /** @description Only what was contributed at this moment or later (a date or RFC 3339). */
+            since?: string | null;
+            /** @description Only what was contributed before this moment (a date or RFC 3339). */
+            until?: string | null;
+            /** @description At most so many of one contributor's datapoints among the results. */
+            per_contributor?: number | null;
+            /**
+             * Format: double
+             * @description Leave out what scores less than this after fusion.
+             */
+            minimum_score?: number | null;
         };
         /** @description Results, best first. */
         SearchResponse: {
@@ -2405,6 +3298,55 @@ export interface components {
             /** @description Each passage. */
             passages: components["schemas"]["OnSentence"][];
         };
+        /** @description One application and what would become of it. */
+        Simulated: {
+            /** @description The application. */
+            application: components["schemas"]["Application"];
+            /** @description What the terms say to it. */
+            evaluation: components["schemas"]["Evaluation"];
+        };
+        /** @description Who would be granted. */
+        Simulation: {
+            /**
+             * Format: int64
+             * @description Granted at once.
+             */
+            granted: number;
+            /**
+             * Format: int64
+             * @description Referred to people.
+             */
+            referred: number;
+            /**
+             * Format: int64
+             * @description Denied.
+             */
+            denied: number;
+            /** @description Clauses that stood against at least one. */
+            clauses: components["schemas"]["ClauseTally"][];
+            /** @description Each application, in the order given. */
+            each: components["schemas"]["Simulated"][];
+        };
+        /** @description Terms to try out before they are published. */
+        SimulationRequest: {
+            /** @description The terms to try. */
+            terms: components["schemas"]["Terms"];
+            /** @description Who might ask; without any, a grid of typical applicants. */
+            applications?: components["schemas"]["Application"][];
+        };
+        /** @description Who would be granted under some terms. */
+        SimulationResult: {
+            /** @description The terms in sentences. */
+            in_words: string[];
+            /** @description What would change from the terms in force, in sentences. */
+            changes: string[];
+            /** @description The applications that were given, or typical ones. */
+            applicants: components["schemas"]["Simulation"];
+            /** @description Everyone who has asked so far, as they would be decided now. */
+            requests: components["schemas"]["Simulation"];
+            /** @description Requests that would be decided otherwise than under the terms in force. */
+            differently: components["schemas"]["Differently"][];
+        };
         /** @description The state of a datanet that proofs refer to. */
         Snapshot: {
             /**
@@ -2420,6 +3362,42 @@ export interface components {
              */
             lance_version: number;
         };
+        /** @description States of a datanet, newest first. */
+        SnapshotList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The states. */
+            data: components["schemas"]["SnapshotVersion"][];
+        };
+        /** @description A state of a datanet that the log has. */
+        SnapshotVersion: {
+            /** @description The datanet. */
+            datanet: string;
+            /**
+             * Format: int64
+             * @description From 1.
+             */
+            number: number;
+            /**
+             * Format: int64
+             * @description Version of its LanceDB table.
+             */
+            lance_version: number;
+            /**
+             * Format: int64
+             * @description Datapoints in it.
+             */
+            size: number;
+            /** @description RFC 6962 root hash over their commitments, in order (hex). */
+            root: string;
+            /** @description When (RFC 3339, UTC). */
+            at: string;
+            /**
+             * Format: int64
+             * @description Its entry in the log.
+             */
+            log_index: number;
+        };
         /** @description Options of streaming. */
         StreamOptions: {
             /** @description A last chunk with `usage` and no choices. */
@@ -2428,6 +3406,102 @@ export interface components {
         /** @description OpenAI's `supervised`. */
         SupervisedMethod: {
             hyperparameters?: null | components["schemas"]["Hyperparameters"];
+        };
+        /**
+         * @description The terms of a datanet. An empty object is valid, and careful: anyone may retrieve for a year unless commercially;
+         *     training and commercial use are decided by people.
+         */
+        Terms: {
+            /**
+             * @default {
+             *       "retrieval": "allow",
+             *       "training": "refer",
+             *       "evaluation": "allow"
+             *     }
+             */
+            purposes: components["schemas"]["Purposes"];
+            /**
+             * @default {
+             *       "individual": "allow",
+             *       "academic": "allow",
+             *       "nonprofit": "allow",
+             *       "company": "allow",
+             *       "government": "allow"
+             *     }
+             */
+            actors: components["schemas"]["Actors"];
+            /** @default refer */
+            commercial: components["schemas"]["Answer"];
+            /**
+             * @description Countries (ISO 3166-1 alpha-2) where users may be; `EU` and `EEA` stand for their members. None: anywhere.
+             * @default null
+             */
+            regions: string[] | null;
+            /** @default deny */
+            elsewhere: components["schemas"]["Answer"];
+            /**
+             * Format: int32
+             * @description Longest grant, in days. Default: 365.
+             * @default 365
+             */
+            duration_days: number;
+            /**
+             * Format: int64
+             * @description Retrievals a day under a grant; none: as many as wanted.
+             * @default null
+             */
+            retrievals_per_day: number | null;
+            /**
+             * @description The rows that are granted, a filter; none: all.
+             * @default null
+             */
+            rows: string | null;
+            /**
+             * @description What it costs, for people to read: nothing is billed here.
+             * @default
+             */
+            price: string;
+            /**
+             * @description What has to be affirmed.
+             * @default []
+             */
+            affirmations: components["schemas"]["Affirmation"][];
+            /**
+             * Format: int32
+             * @description Least characters of a statement of what it is for; 0: none is needed.
+             * @default 0
+             */
+            statement_characters: number;
+            /**
+             * @description Personal or otherwise sensitive: every application is decided by people.
+             * @default false
+             */
+            sensitive: boolean;
+            /**
+             * @default {
+             *       "reviewers": [],
+             *       "required": 1,
+             *       "deadline_hours": 72,
+             *       "escalate_to": [],
+             *       "after_deadline": "escalate"
+             *     }
+             */
+            review: components["schemas"]["Review"];
+            /**
+             * @default {
+             *       "from_anyone": "refer",
+             *       "trusted": [],
+             *       "near_duplicates": "report"
+             *     }
+             */
+            contributions: components["schemas"]["ContributionTerms"];
+        };
+        /** @description Versions of a datanet's terms, newest first. */
+        TermsVersions: {
+            /** @description `list`. */
+            object: string;
+            /** @description The versions. */
+            data: components["schemas"]["PublishedTerms"][];
         };
         /** @description One token and its alternatives. */
         TokenLogprob: {
@@ -2624,6 +3698,8 @@ export interface components {
             text_rank?: number | null;
             /** @description Words of the query found in the datapoint. */
             matched_terms: string[];
+            /** @description Why it is not among the results, though it was found: `minimum_score` or `contributor_cap`. */
+            left_out?: string | null;
         };
     };
     responses: never;
@@ -3169,7 +4245,10 @@ export interface operations {
     };
     list_datanets: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Also those that the caller may only ask for. */
+                on_request?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3412,6 +4491,523 @@ export interface operations {
             };
         };
     };
+    retrieve_terms: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedTerms"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    publish_terms: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Terms"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedTerms"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_terms_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TermsVersions"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    simulate_terms: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulationRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulationResult"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_requests_of_datanet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    request_access: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Application"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequest"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    access_statistics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessStatistics"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_my_requests: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestList"];
+                };
+            };
+        };
+    };
+    list_review_inbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestList"];
+                };
+            };
+        };
+    };
+    retrieve_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequest"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    withdraw_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    vote_on_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewVote"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequest"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    appeal_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAppeal"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequest"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    renew_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequest"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    set_absence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAbsence"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    end_absence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list_my_grants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GrantList"];
+                };
+            };
+        };
+    };
     list_grants: {
         parameters: {
             query?: never;
@@ -3446,6 +5042,12 @@ export interface operations {
             query?: {
                 /** @description Also to train on its rows. */
                 training?: boolean;
+                /** @description Only these rows, a filter such as `metadata.topic = "storage"`. */
+                rows?: string;
+                /** @description Until it ends; default: until it is revoked. */
+                days?: number;
+                /** @description Retrievals a day; default: as many as wanted. */
+                retrievals_per_day?: number;
             };
             header?: never;
             path: {
@@ -3476,7 +5078,10 @@ export interface operations {
     };
     revoke_grant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description For its holder; the log gets a commitment to it. */
+                reason?: string;
+            };
             header?: never;
             path: {
                 name: string;
@@ -3515,6 +5120,8 @@ export interface operations {
                 source?: string;
                 /** @description Licence of datapoints that name none; default: the datanet's. */
                 licence?: string;
+                /** @description Add what is valid though something else is not; default: all or nothing. */
+                keep_good?: boolean;
             };
             header?: never;
             path: {
@@ -3553,6 +5160,328 @@ export interface operations {
                 };
             };
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_contributions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContributionList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    contribute: {
+        parameters: {
+            query: {
+                /** @description The file's format. */
+                format: "jsonl" | "csv" | "markdown" | "text" | "dictd";
+                /** @description Contributor of datapoints that name none; default: the caller. */
+                contributor?: string;
+                /** @description Date of datapoints that name none (`2024-05-01` or RFC 3339); default: now. */
+                contributed_at?: string;
+                /** @description Source of datapoints that name none. */
+                source?: string;
+                /** @description Licence of datapoints that name none; default: the datanet's. */
+                licence?: string;
+                /** @description What its reviewer should know. */
+                note?: string;
+                /** @description The contribution that this is a new version of. */
+                supersedes?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Offer"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Contribution"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_my_contributions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContributionList"];
+                };
+            };
+        };
+    };
+    retrieve_contribution: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Contribution"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    withdraw_contribution: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    review_contribution: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewReview"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Contribution"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_snapshots: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotList"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotVersion"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    export_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

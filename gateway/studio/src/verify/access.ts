@@ -30,7 +30,7 @@ export const terms = object(
   { previous: hash },
 );
 
-const decidedBy = oneOf("policy", "review", "owner");
+const decidedBy = oneOf("policy", "review", "owner", "requester");
 
 /** A right to use a datanet, given to one subject for some time. */
 export const grant = object({
@@ -67,7 +67,7 @@ export const access = tagged("action", {
     action: oneOf("decision"),
     datanet: string,
     request: string,
-    outcome: oneOf("granted", "denied", "referred", "escalated", "expired"),
+    outcome: oneOf("granted", "denied", "referred", "escalated", "expired", "withdrawn"),
     by: decidedBy,
     clauses: list(string),
     actor: nullable(hash),

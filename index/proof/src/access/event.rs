@@ -150,6 +150,8 @@ pub enum Outcome {
     Escalated,
     /// Nobody decided in time.
     Expired,
+    /// Who asked took it back.
+    Withdrawn,
 }
 
 impl AccessEntry {

@@ -140,6 +140,8 @@ pub enum DecidedBy {
     Review,
     /// The datanet's owner.
     Owner,
+    /// Who asked, by taking the request back.
+    Requester,
 }
 
 impl TermsEntry {
@@ -227,6 +229,7 @@ impl DecidedBy {
             DecidedBy::Policy => "policy",
             DecidedBy::Review => "review",
             DecidedBy::Owner => "owner",
+            DecidedBy::Requester => "requester",
         }
     }
 }
