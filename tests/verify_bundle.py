@@ -1,21 +1,40 @@
 #!/usr/bin/env python3
 """Checks a Cairn proof bundle offline: docs/log-format.md once more, sharing no code with the other verifiers.
 
-Needs Python 3.9 and, for Ed25519, the package cryptography. Usage: verify_bundle.py BUNDLE --key KEY [--json]
+Needs Python 3.9 and the package cryptography. Usage: verify_bundle.py BUNDLE --key KEY [--json]
 Exit status: 0 proved, 1 not proved, 2 the files could not be read or the arguments are wrong.
 """
 
-import argparse
-import base64
-import hashlib
-import hmac
-import json
-import re
-import sys
-import unicodedata
-
+import argparse, base64, decimal, hashlib, hmac, json, re, sys, unicodedata
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+# Points of small order, by their y coordinate: a signature of such a key holds for every message (section 3).
+SMALL = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05|(00|01)(00){31}|e[cde](ff){30}7f"
+SMALL += "|c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"
+# A stranger's file must not send a terminal control and direction characters.
+SAFE = {c: f"\\u{{{c:x}}}" for c in [*range(32), *range(127, 160), 8206, 8207, *range(8234, 8239), *range(8294, 8298)]}
+# The members of each object, sections 6 to 8 and 16, as kind:names: s string, n count, h hash, a anything, [x] array,
+# |x|y one of these strings, else another of these objects. With `?` it may be null, with `~` absent.
+SHAPES = """
+bundle |cairn/bundle/v1:type s:key record:record log:log [proof]:datapoints openings:openings ~logged:influence \
+    ~[given]:grants; given s:datanet grant:entry n:index [h]:path ~logged:terms ~opening:subject; opening h:salt a:value
+log n:index [h]:path s:checkpoint ~[s]:witnesses ~[a]:rotations ~anchor:anchor; logged a:entry n:index [h]:path
+proof n?:n leaf:commitment inclusion:inclusion fields:disclosed |disclosed|erased|withheld:status ~erased:erased
+fields ~opening:text,contributor,source,metadata; inclusion n:index,size [h]:path; share s:generation,weight
+leaf |cairn/datapoint/v1:type s:datanet,id,contributed_at,licence n:seq h:contributor,text,source,metadata
+tombstone |cairn/tombstone/v1:type s:datanet,time n:seq h:leaf; openings ~opening:request,response,query,caller,filter
+erased n:index [h]:path tombstone:tombstone; access |grant|owner|public|administrator:basis ~h:grant
+record |cairn/record/v1:type |chat.completions|completions:endpoint s:id,time,model h:request,response,caller \
+    h:base_weights s?:adapter_generation retrieval?:retrieval [citation]:citations ~[use]:uses ~[share]:adapters
+retrieval h:query s:mode n:top_k,candidates_per_source [datanet]:datanets [candidate]:candidates ~h:filter ~s:rerank
+datanet s:name n:lance_version,size h:root ~access:access; citation n:choice,n,start,end |marker|overlap:kind s?:score
+candidate s:datanet h:leaf n:seq n?:rank,in_prompt,vector_rank,text_rank s?:vector_score,text_score,fused_score \
+    ~s:phrase_score,rerank_score ~|minimum_score|contributor_cap:left_out; use h:contributor n:count [n]:passages
+grant |cairn/grant/v1:type s:id,datanet,issued h:subject [|evaluation|retrieval|training]:purposes s?:rows \
+    |policy|review|owner:by n?:retrievals_per_day s?:request,expires h?:terms; anchor a:anchor [h]:path
+"""
+SHAPES = {line.split()[0]: [part.split(":") for part in line.split()[1:]] for line in re.split("[;\n]", SHAPES.strip())}
 
 
 class NotProved(Exception):
@@ -39,22 +58,8 @@ def canonical(value, depth=0):
     need(abs(value) <= 2**53 - 1, "form", f"file: the number {value} is beyond 2^53 - 1")
     if value == int(value):
         return str(int(value))
-    # ECMAScript has the same shortest digits, but sets the point and the exponent otherwise.
-    sign, whole, fraction, exponent = re.fullmatch(r"(-?)(\d+)\.?(\d*)e?(.*)", repr(value)).groups()
-    digits = (whole + fraction).lstrip("0")
-    point = int(exponent or 0) - len(fraction) + len(digits)
-    if point > -6:
-        return f"{sign}{digits[:point]}.{digits[point:]}" if point > 0 else f"{sign}0.{'0' * -point}{digits}"
-    return f"{sign}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
-
-
-def parse(data):
-    try:
-        value = json.loads(data.decode())
-        need(canonical(value).encode() == data, "form", "file: the JSON is not in canonical form")
-    except (ValueError, RecursionError) as error:
-        raise NotProved("form", f"file: it is not JSON that all agree on: {error}") from None
-    return value
+    # ECMAScript has the same digits, but 0.00001 in place of 1e-05, and 1e-7 in place of 1e-07.
+    return format(decimal.Decimal(repr(value)), "f") if abs(value) >= 1e-6 else repr(value).replace("e-0", "e-")
 
 
 def leaf_hash(entry):
@@ -71,11 +76,6 @@ def check_inclusion(leaf, proof, size, root, code, name):
     need(found == root, code, f"{name}: the proof leads to root {found.hex()}, not to {root.hex()}")
 
 
-# Points of small order, by their y coordinate: a signature of such a key holds for every message (section 3).
-SMALL = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05|(00|01)(00){31}|e[cde](ff){30}7f"
-SMALL += "|c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"
-
-
 def unbase64(text, length, code, name):
     fits = re.fullmatch("[A-Za-z0-9+/]+={0,2}", text) and len(text) == -(-length // 3) * 4
     data = base64.b64decode(text) if fits else b""
@@ -84,13 +84,12 @@ def unbase64(text, length, code, name):
 
 
 def parse_key(line, kind=1, code="key"):
-    need(line.count("+") >= 2, code, "a public key has three parts joined by +")
-    name, key_id, blob = line.split("+", 2)
+    name, key_id, blob = [*line.split("+", 2), "", ""][:3]
     odd = any(unicodedata.category(char) in ("Cc", "Zs", "Zl", "Zp") for char in name)
-    need(not odd and 1 <= len(name.encode()) <= 255, code, "the name in the public key is not that of a log")
     blob = unbase64(blob, 33, code, "the public key")
-    right = blob[0] == kind and hashlib.sha256(name.encode() + b"\n" + blob).hexdigest()[:8] == key_id
-    need(right, code, "the key id does not fit name and key, or the key is not of Ed25519")
+    right = not odd and 1 <= len(name.encode()) <= 255 and blob[0] == kind
+    right = right and hashlib.sha256(name.encode() + b"\n" + blob).hexdigest()[:8] == key_id
+    need(right, code, "the public key is not that of a log, or its key id does not fit name and key")
     return name, key_id, blob[1:]
 
 
@@ -125,67 +124,41 @@ def check_checkpoint(log, key):
     return int(form[3]), root
 
 
-# The members of each object, sections 6 to 8: s string, n count, h hash, a anything, [x] array of x, |x|y one of these
-# strings, else another of these objects. With `?` it may be null, with `~` absent.
-SHAPES = """
-bundle type:|cairn/bundle/v1 key:s record:record log:log datapoints:[proof] openings:openings ~influence:measured
-measured index:n path:[h] entry:a
-log index:n path:[h] checkpoint:s ~witnesses:[s] ~rotations:[a] ~anchor:anchor
-anchor anchor:a path:[h]
-proof n:n? commitment:leaf inclusion:inclusion disclosed:fields status:|disclosed|erased|withheld ~erased:erased
-inclusion index:n size:n path:[h]
-erased index:n path:[h] tombstone:tombstone
-fields ~text:opening ~contributor:opening ~source:opening ~metadata:opening
-openings ~request:opening ~response:opening ~query:opening ~caller:opening
-opening salt:h value:a
-leaf type:|cairn/datapoint/v1 datanet:s id:s seq:n contributed_at:s licence:s contributor:h text:h source:h metadata:h
-tombstone type:|cairn/tombstone/v1 datanet:s seq:n leaf:h time:s
-record type:|cairn/record/v1 id:s time:s model:s endpoint:|chat.completions|completions request:h response:h caller:h \
-    base_weights:h adapter_generation:s? retrieval:retrieval? citations:[citation] ~uses:[use] ~adapters:[share]
-share generation:s weight:s
-use contributor:h count:n passages:[n]
-retrieval query:h mode:s top_k:n candidates_per_source:n datanets:[datanet] candidates:[candidate]
-datanet name:s lance_version:n size:n root:h
-candidate datanet:s leaf:h seq:n rank:n? in_prompt:n? vector_score:s? vector_rank:n? text_score:s? text_rank:n? \
-    fused_score:s? ~phrase_score:s
-citation choice:n n:n start:n end:n kind:|marker|overlap score:s?
-"""
-SHAPES = {line.split()[0]: dict(m.split(":") for m in line.split()[1:]) for line in SHAPES.strip().split("\n")}
-
-
 def check_shape(value, kind, place):
-    if kind.endswith("?") and value is None or kind == "a":
-        return
-    kind = kind.rstrip("?")
-    if kind in SHAPES and isinstance(value, dict):
-        names = {name.lstrip("~"): inner for name, inner in SHAPES[kind].items()}
-        wrong = {name for name in SHAPES[kind] if name[0] != "~"} - value.keys() | value.keys() - names.keys()
+    bare = kind.rstrip("?")
+    if bare in SHAPES and isinstance(value, dict):
+        kinds = {name: inner for inner, names in SHAPES[bare] for name in names.split(",")}
+        wrong = {name for name in kinds if kinds[name][0] != "~"} - value.keys() | value.keys() - kinds.keys()
         need(not wrong, "form", f"{place}: members missing or too many: {', '.join(sorted(wrong))}")
         for name, item in value.items():
-            check_shape(item, names[name], f"{place}.{name}")
+            check_shape(item, kinds[name].lstrip("~"), f"{place}.{name}")
     elif kind[0] == "[" and isinstance(value, list):
         for i, item in enumerate(value):
             check_shape(item, kind[1:-1], f"{place}[{i}]")
-    elif isinstance(value, str):
-        right = kind == "s" or kind == "h" and re.fullmatch("[0-9a-f]{64}", value) or value in kind.split("|")[1:]
-        need(right, "form", f"{place}: it is not what it must be ({kind})")
     else:
-        need(kind == "n" and type(value) is int and value >= 0, "form", f"{place}: it is not what it must be ({kind})")
+        right = kind == "a" or value is None and kind != bare or bare == "n" and type(value) is int and value >= 0
+        if isinstance(value, str) and not right:
+            right = bare == "s" or bare == "h" and re.fullmatch("[0-9a-f]{64}", value) or value in bare.split("|")[1:]
+        need(right, "form", f"{place}: it is not what it must be ({kind})")
 
 
-def check_record(record):
-    time = r"(?a)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"
-    need(re.fullmatch(time, record["time"]), "record", f"record.time: {record['time']} is no time in UTC")
-    retrieval = record["retrieval"] or {"datanets": [], "candidates": []}
-    sizes = {datanet["name"]: datanet["size"] for datanet in retrieval["datanets"]}
-    places = {(candidate["datanet"], candidate["seq"]) for candidate in retrieval["candidates"]}
-    right = (len(sizes), len(places)) == (len(retrieval["datanets"]), len(retrieval["candidates"]))
-    right = right and all(seq < sizes.get(datanet, 0) for datanet, seq in places)
+def instant(time, code, name):
+    form = re.fullmatch(r"(?a)(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", time)
+    need(form, code, f"{name}: {time} is no time in UTC")
+    return form[1], (form[2] or "").ljust(9, "0")
+
+
+def check_record(record, datanets, candidates):
+    instant(record["time"], "record", "record.time")
+    sizes = {datanet["name"]: datanet["size"] for datanet in datanets}
+    places = {(c["datanet"], c["seq"]) for c in candidates if c["seq"] < sizes.get(c["datanet"], 0)}
+    right = (len(sizes), len(places)) == (len(datanets), len(candidates))
     need(right, "record", "record: a datanet or candidate is listed twice, or one in no datanet that was searched")
-    passages = [c["in_prompt"] for c in retrieval["candidates"] if c["in_prompt"] is not None]
+    passages = [c["in_prompt"] for c in candidates if c["in_prompt"] is not None]
+    left_out = {c["in_prompt"] for c in candidates if "left_out" in c}
     right = all(cited["n"] in passages and cited["start"] < cited["end"] for cited in record["citations"])
-    right = right and len(set(passages)) == len(passages) and 0 not in passages
-    need(right, "record", "record: a passage number is zero or there twice, or a citation is empty or of no passage")
+    right = right and len({0, *passages} - left_out) == 1 + len(passages)
+    need(right, "record", "record: a passage number is 0, left out or there twice, or a citation is empty or of none")
     right = [share["generation"] for share in record.get("adapters", [])][:1] == [record["adapter_generation"]]
     need(right or "adapters" not in record, "record", "record.adapters: the first is not adapter_generation")
     uses = record.get("uses", [])
@@ -222,6 +195,26 @@ def check_datapoint(proof, candidate, snapshot, log, name):
     need(proof["status"] == status, "status_mismatch", f"{name}.status: expected {status}, found {proof['status']}")
 
 
+def check_grant(proof, leaf, log, bundle, name):
+    grant, purposes, subject = proof["entry"], proof["entry"]["purposes"], proof.get("subject")
+    issued = instant(grant["issued"], "grant", f"{name}.entry.issued")
+    ended = ("never",) if grant["expires"] is None else instant(grant["expires"], "grant", f"{name}.entry.expires")
+    need(purposes == sorted(set(purposes)) != [] and issued < ended, "grant", f"{name}.entry: it contradicts itself")
+    parts = [(name, proof, leaf), (f"{name}.terms", proof.get("terms"), grant["terms"])]
+    for place, part, expected in parts[: 1 + ("terms" in proof)]:
+        found = leaf_hash(part["entry"])
+        need(found.hex() == expected, "grant_mismatch", f"{place}.entry: its leaf is not {expected}")
+        check_inclusion(found, part, *log, "grant_not_in_log", place)
+    right = "retrieval" in purposes and grant["datanet"] == proof["datanet"] and proof["index"] < bundle["log"]["index"]
+    right = right and issued <= instant(bundle["record"]["time"], "record", "record.time") < ended
+    need(right, "grant_not_in_force", f"{name}: it does not allow this search, or was logged after it")
+    if subject:
+        yield from check_opening(subject, grant["subject"], f"{name}.subject")
+        caller = bundle["openings"].get("caller", subject)["value"]
+        need(canonical(caller) == canonical(subject["value"]), "grant_of_another", f"{name}.subject: not the caller")
+    yield "{datanet} was searched by grant {id}: {}; rows: {rows}; until: {expires}".format(", ".join(purposes), **grant)
+
+
 def cited(response, citation, name):
     choices = response.get("choices") if isinstance(response, dict) else response
     choice = dict(enumerate(choices if isinstance(choices, list) else [])).get(citation["choice"])
@@ -235,45 +228,52 @@ def cited(response, citation, name):
 def verify(data, line):
     key = parse_key(line)
     need(data.endswith(b"\n"), "no_newline", "file: it must end with one newline after the JSON")
-    check_shape(bundle := parse(data[:-1]), "bundle", "bundle")
-    need(bundle["log"].get("witnesses", True), "form", "log.witnesses: it must be left out where there is none")
-    need("rotations" not in bundle["log"], "key", "the log's key was changed; only `cairn verify` follows such changes")
+    try:
+        bundle = json.loads(data[:-1].decode())
+        need(canonical(bundle).encode() == data[:-1], "form", "file: the JSON is not in canonical form")
+    except (ValueError, RecursionError) as error:
+        raise NotProved("form", f"file: it is not JSON that all agree on: {error}") from None
+    check_shape(bundle, "bundle", "bundle")
+    record, openings, place, grants = bundle["record"], bundle["openings"], bundle["log"], bundle.get("grants", [])
+    datanets, candidates = map((record["retrieval"] or {}).get, ("datanets", "candidates"), ([], []))
+    right = all(("grant" in d["access"]) == (d["access"]["basis"] == "grant") for d in datanets if "access" in d)
+    right = right and place.get("witnesses", True) and bundle.get("grants", True)
+    need(right, "form", "file: a basis of access without its grant, or an empty array that must be left out")
+    need("rotations" not in place, "key", "the log's key was changed; only `cairn verify` follows such changes")
     need(bundle["key"] == line, "wrong_key", f"key: expected the trusted key {line}, found {bundle['key']}")
-    log = yield from check_checkpoint(bundle["log"], key)
-    check_record(record := bundle["record"])
-    check_inclusion(leaf_hash(record), bundle["log"], *log, "record_not_in_log", "record")
-    yield f"The record of answer {record['id']} of {record['time']} is entry {bundle['log']['index']}, unchanged."
-    yield from ["log.anchor is NOT checked here: `cairn verify --anchor` does."] if "anchor" in bundle["log"] else []
-    retrieval = record["retrieval"] or {"datanets": [], "candidates": [], "query": None}
-    candidates, proved = retrieval["candidates"], [-1]
-    places = [(candidate["datanet"], candidate["seq"]) for candidate in candidates]
-    snapshots = {d["name"]: (d["size"], bytes.fromhex(d["root"])) for d in retrieval["datanets"]}
+    log = yield from check_checkpoint(place, key)
+    check_record(record, datanets, candidates)
+    check_inclusion(leaf_hash(record), place, *log, "record_not_in_log", "record")
+    yield f"The record of answer {record['id']} of {record['time']} is entry {place['index']}, unchanged."
+    yield from ["log.anchor is NOT checked here: `cairn verify --anchor` does."] if "anchor" in place else []
+    places, proved = [(candidate["datanet"], candidate["seq"]) for candidate in candidates], [-1]
+    snapshots = {d["name"]: (d["size"], bytes.fromhex(d["root"])) for d in datanets}
     for i, proof in enumerate(bundle["datapoints"]):
-        place = (proof["commitment"]["datanet"], proof["commitment"]["seq"])
-        need(place in places, "datapoint_not_in_record", f"datapoints[{i}]: {place} is no candidate of the record")
-        proved.append(places.index(place))
-        need(proved[-1] > proved[-2], "datapoint_order", f"datapoints[{i}]: {place} is out of order or there twice")
-        yield from check_datapoint(proof, candidates[proved[-1]], snapshots[place[0]], log, f"datapoints[{i}]")
+        at = (proof["commitment"]["datanet"], proof["commitment"]["seq"])
+        need(at in places, "datapoint_not_in_record", f"datapoints[{i}]: {at} is no candidate of the record")
+        proved.append(places.index(at))
+        need(proved[-1] > proved[-2], "datapoint_order", f"datapoints[{i}]: {at} is out of order or there twice")
+        yield from check_datapoint(proof, candidates[proved[-1]], snapshots[at[0]], log, f"datapoints[{i}]")
     for i, candidate in enumerate(candidates):
         need(candidate["in_prompt"] is None or i in proved, "datapoint_missing", f"datapoints: candidate {i} has none")
-    openings = bundle["openings"]
-    for name in [name for name in ("request", "response", "query", "caller") if name in openings]:
-        expected = retrieval["query"] if name == "query" else record[name]
-        need(expected, "no_query", "openings.query: the record holds no retrieval")
+    for name in [name for name in ("request", "response", "query", "caller", "filter") if name in openings]:
+        expected = {**(record["retrieval"] or {}), **record}.get(name)
+        need(expected, f"no_{name}", f"openings.{name}: the record holds none")
         yield from check_opening(openings[name], expected, f"openings.{name}")
     for i, citation in enumerate(record["citations"]):
-        place, answer = f"record.citations[{i}]", openings.get("response")
-        words = cited(answer["value"], citation, place) if answer else ""
+        name, answer = f"record.citations[{i}]", openings.get("response")
+        words = cited(answer["value"], citation, name) if answer else ""
         yield "Characters {start} to {end} {} cite passage {n} ({kind})".format(words, **citation)
     if measured := bundle.get("influence"):
-        own = canonical({"record": leaf_hash(record).hex()})[1:-1] in canonical(measured["entry"])
+        own = f'"record":"{leaf_hash(record).hex()}"' in canonical(measured["entry"])
         need(own, "influence", "influence: the entry is of another record")
         check_inclusion(leaf_hash(measured["entry"]), measured, *log, "influence_not_in_log", "influence")
         yield "What the log says of each passage's influence is as it was logged; its sums are not checked here."
-
-
-def printable(text):  # a stranger's file must not send a terminal control and direction characters
-    return re.sub("[\0-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", lambda c: f"\\u{{{ord(c[0]):x}}}", text)
+    granted = [d for d in datanets if "grant" in d.get("access", {})]
+    right = [proof["datanet"] for proof in grants] == [datanet["name"] for datanet in granted]
+    need(right, "grants_differ", "grants: they are not those of the record, in its order")
+    for i, (proof, datanet) in enumerate(zip(grants, granted)):
+        yield from check_grant(proof, datanet["access"]["grant"], log, bundle, f"grants[{i}]")
 
 
 def main():
@@ -285,12 +285,12 @@ def main():
     try:
         with open(given.key, encoding="utf-8") as key, open(given.bundle, "rb") as bundle:
             result = {"verdict": "proved", "proved": list(verify(bundle.read(), key.read().rstrip()))}
-        text = "PROVED\n\n" + "\n".join(f"{i:3}. {printable(what)}" for i, what in enumerate(result["proved"], 1))
+        text = "PROVED\n" + "".join(f"\n{i:3}. {what.translate(SAFE)}" for i, what in enumerate(result["proved"], 1))
     except (OSError, ValueError, NotProved) as error:
         if (code := error.args[0] if isinstance(error, NotProved) else "key") == "key":
             return print(f"verify_bundle: {error.args[-1]}", file=sys.stderr) or 2
         result = {"verdict": "not_proved", "code": code, "error": error.args[1]}
-        text = f"NOT PROVED\n\n  {printable(error.args[1])}\n\nDo not rely on this bundle."
+        text = f"NOT PROVED\n\n  {error.args[1].translate(SAFE)}\n\nDo not rely on this bundle."
     print(json.dumps(result, indent=2) if given.json else text)
     return 0 if result["verdict"] == "proved" else 1
 
