@@ -212,7 +212,7 @@ def check_grant(proof, leaf, log, bundle, name):
         yield from check_opening(subject, grant["subject"], f"{name}.subject")
         caller = bundle["openings"].get("caller", subject)["value"]
         need(canonical(caller) == canonical(subject["value"]), "grant_of_another", f"{name}.subject: not the caller")
-    yield "{datanet} was searched by grant {id}: {}; rows: {rows}; until: {expires}".format(", ".join(purposes), **grant)
+    yield "{datanet} was searched by grant {id}: {}; rows: {rows}; until {expires}".format(", ".join(purposes), **grant)
 
 
 def cited(response, citation, name):
