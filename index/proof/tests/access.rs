@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use cairn_proof::access::{AccessEntry, DecidedBy, Purpose, TermsEntry, field};
+use cairn_proof::access::{AccessEntry, DecidedBy, Outcome, Purpose, TermsEntry, field};
 use cairn_proof::audit::{AuditReport, FaultKind, LocalLog, audit};
 use cairn_proof::bundle::{Bundle, GrantEvidence, GrantProof};
 use cairn_proof::canonical::to_canonical;
@@ -97,6 +97,7 @@ fn every_changed_value_is_named() {
         ("/grants/0/entry/purposes", json!(["retrieval", "retrieval"]), "grant"),
         ("/grants/0/entry/purposes", json!(["retrieval"]), "grant_mismatch"),
         ("/grants/0/entry/purposes", json!(["everything"]), "form"),
+        ("/grants/0/entry/by", json!("requester"), "form"),
         ("/grants/0/entry/rows", Value::Null, "grant_mismatch"),
         ("/grants/0/entry/issued", json!("2026-03-02T12:00:00Z"), "grant"),
         ("/grants/0/entry/issued", json!("2026-01-31"), "grant"),
@@ -291,9 +292,18 @@ fn entries_that_contradict_themselves_are_refused() {
         decision.by = if decision.by == DecidedBy::Policy { DecidedBy::Owner } else { DecidedBy::Policy };
         refused(AccessEntry::Decision(decision).into(), "has an actor");
     }
-    let AccessEntry::Appeal(mut appeal) = event(4) else { panic!("an appeal") };
+    for (outcome, by) in [(Outcome::Withdrawn, DecidedBy::Review), (Outcome::Granted, DecidedBy::Requester)] {
+        let AccessEntry::Decision(mut decision) = event(3) else { panic!("a decision") };
+        (decision.outcome, decision.by) = (outcome, by);
+        refused(AccessEntry::Decision(decision).into(), "the requester withdraws");
+    }
+    let AccessEntry::Appeal(mut appeal) = event(5) else { panic!("an appeal") };
     appeal.request = appeal.of.clone();
     refused(AccessEntry::Appeal(appeal).into(), "against itself");
+    let mut own = grant("grant-1", "law", None);
+    own.by = DecidedBy::Requester;
+    assert!(own.to_bytes().unwrap_err().to_string().contains("the requester decided on it"));
+    assert!(matches!(Entry::parse(&to_canonical(&own).unwrap()), Err(Error::Json(_))));
     let AccessEntry::Vote(mut vote) = event(2) else { panic!("a vote") };
     vote.time = "now".into();
     refused(AccessEntry::Vote(vote).into(), "not RFC 3339");

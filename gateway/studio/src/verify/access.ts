@@ -30,8 +30,6 @@ export const terms = object(
   { previous: hash },
 );
 
-const decidedBy = oneOf("policy", "review", "owner", "requester");
-
 /** A right to use a datanet, given to one subject for some time. */
 export const grant = object({
   type: oneOf("cairn/grant/v1"),
@@ -43,7 +41,7 @@ export const grant = object({
   retrievals_per_day: nullable(count),
   terms: nullable(hash),
   request: nullable(string),
-  by: decidedBy,
+  by: oneOf("policy", "review", "owner"),
   issued: string,
   expires: nullable(string),
 });
@@ -68,7 +66,7 @@ export const access = tagged("action", {
     datanet: string,
     request: string,
     outcome: oneOf("granted", "denied", "referred", "escalated", "expired", "withdrawn"),
-    by: decidedBy,
+    by: oneOf("policy", "review", "owner", "requester"),
     clauses: list(string),
     actor: nullable(hash),
     time: string,
@@ -148,6 +146,9 @@ export function checkAccess(entry: AccessEntry): void {
   timed(entry.time);
   if (entry.action === "decision" && (entry.actor === null) !== (entry.by === "policy")) {
     throw new Error("a decision has an actor, unless the policy decided");
+  }
+  if (entry.action === "decision" && (entry.outcome === "withdrawn") !== (entry.by === "requester")) {
+    throw new Error("the requester withdraws, and decides nothing else");
   }
   if (entry.action === "appeal" && entry.request === entry.of) {
     throw new Error(`${entry.of} appeals against itself`);

@@ -184,6 +184,11 @@ impl AccessEntry {
             AccessEntry::Decision(decision) if decision.actor.is_some() == (decision.by == DecidedBy::Policy) => {
                 wrong("access", "a decision has an actor, unless the policy decided".to_owned())
             }
+            AccessEntry::Decision(AccessDecision { outcome, by, .. })
+                if (*outcome == Outcome::Withdrawn) != (*by == DecidedBy::Requester) =>
+            {
+                wrong("access", "the requester withdraws, and decides nothing else".to_owned())
+            }
             AccessEntry::Appeal(appeal) if appeal.request == appeal.of => {
                 wrong("access", format!("{} appeals against itself", appeal.of))
             }

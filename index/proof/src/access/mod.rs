@@ -91,7 +91,8 @@ pub struct GrantEntry {
     /// The request that it answers; `null` where nobody asked.
     #[serde(deserialize_with = "present")]
     pub request: Option<String>,
-    /// Who decided.
+    /// Who decided; not the requester.
+    #[serde(deserialize_with = "granter")]
     pub by: DecidedBy,
     /// From when it holds, RFC 3339 in UTC.
     pub issued: String,
@@ -186,6 +187,9 @@ impl GrantEntry {
         if self.purposes.is_empty() || !self.purposes.is_sorted_by(|a, b| a < b) {
             return wrong("grant", "its purposes are none, or not in order".to_owned());
         }
+        if self.by == DecidedBy::Requester {
+            return wrong("grant", SELF_GRANTED.to_owned());
+        }
         let Some(expires) = &self.expires else { return Ok(()) };
         timed("grant", expires)?;
         if instant(&self.issued) >= instant(expires) {
@@ -233,6 +237,16 @@ impl DecidedBy {
         }
     }
 }
+
+/// Nobody grants anything to themselves, so what says so is no grant at all.
+fn granter<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<DecidedBy, D::Error> {
+    match DecidedBy::deserialize(deserializer)? {
+        DecidedBy::Requester => Err(serde::de::Error::custom(SELF_GRANTED)),
+        by => Ok(by),
+    }
+}
+
+const SELF_GRANTED: &str = "the requester decided on it";
 
 fn timed(entry: &'static str, time: &str) -> Result<()> {
     if is_utc(time) { Ok(()) } else { wrong(entry, format!("time `{time}` is not RFC 3339 in UTC")) }

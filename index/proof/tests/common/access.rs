@@ -67,7 +67,7 @@ pub(crate) fn revocation(grant: &GrantEntry, time: &str) -> AccessEntry {
     })
 }
 
-/// One of each event, with a decision of both kinds.
+/// One of each event, with a decision of each kind.
 pub(crate) fn events(terms: Hash) -> Vec<AccessEntry> {
     let (kind, datanet, request) = (AccessKind::V1, "tenancy-law".to_owned(), "request-1".to_owned());
     let decision = |outcome, by, actor| {
@@ -102,6 +102,7 @@ pub(crate) fn events(terms: Hash) -> Vec<AccessEntry> {
             time: "2026-01-31T11:30:00.25Z".into(),
         }),
         decision(Outcome::Granted, DecidedBy::Review, Some(committed(field::ACTOR, "grace"))),
+        decision(Outcome::Withdrawn, DecidedBy::Requester, Some(committed(field::ACTOR, SUBJECT))),
         AccessEntry::Appeal(Appeal {
             kind,
             datanet: datanet.clone(),
