@@ -16,4 +16,5 @@ mod operations;
 mod proof;
 mod retrieval;
 mod sdk;
+mod terms;
 mod training;

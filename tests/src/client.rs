@@ -56,6 +56,14 @@ impl Client {
         }
     }
 
+    /// The credential, for another client after a restart.
+    ///
+    /// # Panics
+    /// It has none.
+    pub fn credential(&self) -> &str {
+        self.credential.as_deref().expect("the client has a credential")
+    }
+
     /// A request with the credential.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));

@@ -105,7 +105,8 @@ fn is_text(json: &str) -> String {
 }
 
 fn unquoted(json: &str) -> String {
-    format!("substr({json}, 2, character_length({json}) - 2)")
+    // What is no text may be shorter than its quotes would be; its part is not looked at, but may not fail either.
+    format!("substr({json}, 2, abs(character_length({json}) - 2))")
 }
 
 /// A literal: quotes are doubled, and there is no other escape in it.

@@ -6,6 +6,7 @@
 
 mod embedding;
 mod erase;
+mod filters;
 mod ingest;
 mod readers;
 mod retrieval;
