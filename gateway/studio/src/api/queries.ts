@@ -29,6 +29,58 @@ export const datanets = queryOptions({
   queryFn: async () => body(await api.GET("/v1/datanets")).data,
 });
 
+/** Those of others as well that have published terms: one may ask for them. */
+export const catalogue = queryOptions({
+  queryKey: ["datanets", "", "catalogue"],
+  queryFn: async () => body(await api.GET("/v1/datanets", { params: { query: { on_request: true } } })).data,
+});
+
+/** A datanet's terms, every version, newest first; none were published: an empty list. */
+export const termsOf = (name: string) =>
+  queryOptions({
+    queryKey: ["datanets", name, "terms"],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/terms/versions", { params: { path: { name } } })).data,
+  });
+
+/** Requests for a datanet that concern the caller: all of them for its owner. */
+export const requestsFor = (name: string) =>
+  queryOptions({
+    queryKey: ["requests", name],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/requests", { params: { path: { name } } })).data,
+    refetchInterval: 15_000,
+  });
+
+export const inbox = queryOptions({
+  queryKey: ["requests", "", "inbox"],
+  queryFn: async () => body(await api.GET("/v1/access_requests/inbox")).data,
+  refetchInterval: 30_000,
+});
+
+export const accessStatistics = (name: string) =>
+  queryOptions({
+    queryKey: ["requests", name, "statistics"],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/requests/statistics", { params: { path: { name } } })),
+  });
+
+/** Contributions to a datanet: to its owner all, to others their own. */
+export const contributionsTo = (name: string) =>
+  queryOptions({
+    queryKey: ["contributions", name],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/contributions", { params: { path: { name } } })).data,
+    refetchInterval: ({ state }) => (state.data?.some((one) => one.state === "ingesting") ? 1500 : 15_000),
+  });
+
+export const snapshotsOf = (name: string) =>
+  queryOptions({
+    queryKey: ["datanets", name, "snapshots"],
+    queryFn: async () =>
+      body(await api.GET("/v1/datanets/{name}/snapshots", { params: { path: { name } } })).data,
+  });
+
 export const datanet = (name: string) =>
   queryOptions({
     queryKey: ["datanets", name],

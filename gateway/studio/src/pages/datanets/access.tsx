@@ -8,7 +8,8 @@ import { Confirm } from "../../ui/dialog";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
-import { Ago, Hash } from "../../ui/text";
+import { Ago, date, Hash } from "../../ui/text";
+import { Requests } from "./requests";
 
 export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
   const { name } = datanet;
@@ -64,6 +65,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
       </form>
       <ErrorNote error={grant.error ?? error} />
       {!data && !error && <Waiting />}
+      <Requests name={name} />
       {data && (
         <TableCard label="Grants">
           {data.length === 0 ? (
@@ -76,8 +78,10 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
                 <tr>
                   <th scope="col">Who</th>
                   <th scope="col">May</th>
+                  <th scope="col">Rows</th>
                   <th scope="col">Granted by</th>
                   <th scope="col">When</th>
+                  <th scope="col">Until</th>
                   <th scope="col">
                     <span className="hidden-visually">Actions</span>
                   </th>
@@ -85,17 +89,31 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
               </thead>
               <tbody>
                 {data.map((one) => (
-                  <tr key={one.subject}>
+                  <tr key={one.id}>
                     <td className="strong">{one.subject}</td>
-                    <td>{one.training ? "retrieve, train" : "retrieve"}</td>
-                    <td>{one.granted_by}</td>
+                    <td>{one.purposes.join(", ")}</td>
+                    <td>{one.rows ? <code>{one.rows}</code> : "all"}</td>
+                    <td>
+                      {one.granted_by === "policy"
+                        ? `the terms, version ${one.terms_version}`
+                        : one.granted_by}
+                    </td>
                     <td className="quiet">
                       <Ago at={one.granted_at} />
                     </td>
+                    <td className="quiet">
+                      {one.revoked_at
+                        ? `ended ${date(one.revoked_at)}`
+                        : one.expires_at
+                          ? date(one.expires_at)
+                          : "no end"}
+                    </td>
                     <td className="number">
-                      <Button small look="danger" onClick={() => setRevoking(one.subject)}>
-                        Revoke
-                      </Button>
+                      {one.in_force && (
+                        <Button small look="danger" onClick={() => setRevoking(one.subject)}>
+                          Revoke
+                        </Button>
+                      )}
                     </td>
                   </tr>
                 ))}
@@ -116,7 +134,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
           await refresh();
         }}
       >
-        From the next request on, {name} does not exist for {revoking}.
+        From the next request on, {revoking} can read nothing of {name}.
       </Confirm>
     </div>
   );

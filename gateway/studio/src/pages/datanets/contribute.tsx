@@ -7,7 +7,7 @@ import { ended, useJob } from "../../api/follow-job";
 import { jobs } from "../../api/queries";
 import { Button, ButtonLink } from "../../ui/button";
 import { Drop } from "../../ui/drop";
-import { Badge, Bar, ErrorNote, Spinner } from "../../ui/feedback";
+import { Badge, Bar, ErrorNote, Note, Spinner } from "../../ui/feedback";
 import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
 import { Ago, bytes, count, plural } from "../../ui/text";
@@ -25,7 +25,7 @@ const FORMATS: [Format, string][] = [
   ["dictd", "dictd dictionary (.index and .dict or .dict.dz)"],
 ];
 
-export function Contribute({ datanet }: { datanet: Schemas["Datanet"] }) {
+export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boolean }) {
   const client = useQueryClient();
   const { data: known } = useQuery(jobs);
   const [started, setStarted] = useState<Job | null>(null);
@@ -59,12 +59,14 @@ export function Contribute({ datanet }: { datanet: Schemas["Datanet"] }) {
           : { name: file.name, content: file },
       );
       const form = upload(await Promise.all(sent));
-      const path = `/v1/datanets/${encodeURIComponent(datanet.name)}/ingest?${query}`;
-      return (await (await request(path, { method: "POST", body: form })).json()) as Job;
+      const path = `/v1/datanets/${encodeURIComponent(datanet.name)}/${governs ? "ingest" : "contributions"}?${query}`;
+      const made = await (await request(path, { method: "POST", body: form })).json();
+      return governs ? (made as Job) : null;
     },
-    onSuccess: (job) => {
+    onSuccess: async (job) => {
       setStarted(job);
       setFiles([]);
+      await client.invalidateQueries({ queryKey: ["contributions", datanet.name] });
       return client.invalidateQueries({ queryKey: ["jobs"] });
     },
   });
@@ -77,6 +79,12 @@ export function Contribute({ datanet }: { datanet: Schemas["Datanet"] }) {
   return (
     <div className="stack-l">
       <form className="stack" onSubmit={submit}>
+        {!governs && (
+          <Note>
+            Your file is checked at once. By the terms it is then taken, or {datanet.owner} looks at it first
+            and tells you why, if not.
+          </Note>
+        )}
         <Drop
           label="Choose a file, or drop it here"
           hint="JSON lines, CSV, Markdown, plain text, or a dictd dictionary. All of it is checked before any of it is added."

@@ -9,14 +9,18 @@ import { useCaller } from "../../api/roles";
 import type { Tab } from "../../router";
 import { Button, ButtonLink } from "../../ui/button";
 import { Confirm } from "../../ui/dialog";
-import { Badge, ErrorNote, Waiting } from "../../ui/feedback";
+import { ErrorNote, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
 import { Tabs } from "../../ui/tabs";
 import { date, Hash, plural } from "../../ui/text";
 import { Access } from "./access";
 import { Browse } from "./browse";
 import { Contribute } from "./contribute";
+import { Offers } from "./offers";
+import { AccessBadge } from "./request-card";
 import { Search } from "./search";
+import { Snapshots } from "./snapshots";
+import { Terms } from "./terms";
 import "./datanets.css";
 
 export function DatanetPage() {
@@ -31,14 +35,18 @@ export function DatanetPage() {
   // Owners and administrators govern, as the gateway has it.
   const governs =
     caller?.roles.includes("admin") || (caller?.may("stewards") && caller.subject === data.owner);
+  const readable = data.access !== "on_request";
   const tabs: [Tab, string][] = [
-    ...(caller?.may("applications")
+    ...(caller?.may("applications") && readable
       ? ([
           ["browse", "Browse"],
           ["search", "Search"],
         ] as [Tab, string][])
       : []),
-    ...(caller?.may("contributors") ? ([["add", "Add data"]] as [Tab, string][]) : []),
+    ["terms", "Terms"],
+    ...(caller?.may("applications")
+      ? ([["add", governs ? "Add data" : "Contribute"]] as [Tab, string][])
+      : []),
     ...(governs ? ([["access", "Access"]] as [Tab, string][]) : []),
     ["about", "About"],
   ];
@@ -55,6 +63,7 @@ export function DatanetPage() {
       above={<Crumbs />}
       actions={
         caller?.may("applications") &&
+        readable &&
         data.snapshot.size > 0 && (
           <ButtonLink to="/chat" search={{ datanet: data.name }}>
             <MessageSquareText size={16} aria-hidden />
@@ -66,7 +75,13 @@ export function DatanetPage() {
       <Tabs value={shown} tabs={tabs} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
         {shown === "browse" && <Browse datanet={data} mayAdd={caller?.may("contributors") ?? false} />}
         {shown === "search" && <Search datanet={data} />}
-        {shown === "add" && <Contribute datanet={data} />}
+        {shown === "terms" && <Terms datanet={data} governs={Boolean(governs)} />}
+        {shown === "add" && (
+          <div className="stack">
+            <Contribute datanet={data} governs={Boolean(governs)} />
+            <Offers name={data.name} governs={Boolean(governs)} />
+          </div>
+        )}
         {shown === "access" && <Access datanet={data} />}
         {shown === "about" && <About datanet={data} governs={Boolean(governs)} />}
       </Tabs>
@@ -103,8 +118,10 @@ function About({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boo
           <dd>{datanet.licence || <span className="quiet">none named</span>}</dd>
           <dt>Access</dt>
           <dd>
-            <Badge>{datanet.visibility}</Badge>{" "}
-            {datanet.visibility === "public" ? "everyone with a key" : "its owner and who holds a grant"}
+            <AccessBadge access={datanet.access} />{" "}
+            {datanet.visibility === "public"
+              ? "open to everyone with a key"
+              : "for its owner and who holds a grant"}
           </dd>
           <dt>Created</dt>
           <dd>
@@ -119,6 +136,7 @@ function About({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boo
           <dd className="numbers">{datanet.snapshot.lance_version}</dd>
         </dl>
       </div>
+      <Snapshots name={datanet.name} />
       {governs && (
         <div className="card card-pad row row-wrap">
           <div>

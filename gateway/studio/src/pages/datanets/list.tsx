@@ -4,19 +4,22 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { Plus } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
-import { datanets } from "../../api/queries";
+import { catalogue, inbox } from "../../api/queries";
 import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
-import { Badge, Empty, ErrorNote, Waiting } from "../../ui/feedback";
+import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Segments, TextArea, TextField } from "../../ui/field";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
 import { Ago, count } from "../../ui/text";
+import { AccessBadge, RequestCard } from "./request-card";
+import "./datanets.css";
 
 export function Datanets() {
   const caller = useCaller();
-  const { data, error } = useQuery(datanets);
+  const { data, error } = useQuery(catalogue);
+  const { data: waiting = [] } = useQuery(inbox);
   const [creating, setCreating] = useState(false);
   const create = caller?.may("stewards") && (
     <Button look="primary" onClick={() => setCreating(true)}>
@@ -31,6 +34,14 @@ export function Datanets() {
       actions={create}
     >
       <ErrorNote error={error} />
+      {waiting.length > 0 && (
+        <section className="stack" aria-labelledby="to-decide">
+          <h2 id="to-decide">For you to decide</h2>
+          {waiting.map((one) => (
+            <RequestCard key={one.id} request={one} named />
+          ))}
+        </section>
+      )}
       {!data && !error && <Waiting lines={4} />}
       {data && (
         <TableCard label="Datanets">
@@ -38,7 +49,7 @@ export function Datanets() {
             <Empty title="No datanets yet" action={create}>
               {caller?.may("stewards")
                 ? "Make one and add a file: its passages can be cited at once."
-                : "You hold no grant yet. Ask a datanet’s steward; it then appears here."}
+                : "None of yours, and none whose terms are published. Ask a steward for a grant."}
             </Empty>
           ) : (
             <List datanets={data} />
@@ -77,7 +88,7 @@ function List({ datanets: listed }: { datanets: Schemas["Datanet"][] }) {
             <td>{datanet.licence || <span className="quiet">none named</span>}</td>
             <td className="number">{count(datanet.snapshot.size)}</td>
             <td>
-              <Badge>{datanet.visibility}</Badge>
+              <AccessBadge access={datanet.access} />
             </td>
             <td>{datanet.owner}</td>
             <td className="quiet">

@@ -1,0 +1,135 @@
+// Contributions by others than the owner: what is in them, and the owner's word.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, body, type Schemas } from "../../api/client";
+import { contributionsTo } from "../../api/queries";
+import { Button } from "../../ui/button";
+import { Badge, ErrorNote } from "../../ui/feedback";
+import { TextField } from "../../ui/field";
+import { Ago, plural } from "../../ui/text";
+
+type Contribution = Schemas["Contribution"];
+
+/** What an examination of a file says, as the gateway writes it. */
+interface Examined {
+  new: number;
+  duplicates: number;
+  first: { id: string; text: string; contributor: string; licence: string }[];
+}
+
+const TONES = {
+  waiting: "warn",
+  ingesting: "plain",
+  accepted: "good",
+  rejected: "bad",
+  withdrawn: "plain",
+  failed: "bad",
+} as const;
+
+export function Offers({ name, governs }: { name: string; governs: boolean }) {
+  const { data, error } = useQuery(contributionsTo(name));
+  if (error) return <ErrorNote error={error} />;
+  if (!data || data.length === 0) return null;
+  return (
+    <section className="stack" aria-labelledby="offers">
+      <h2 id="offers">{governs ? "Contributions" : "Your contributions"}</h2>
+      {data.map((one) => (
+        <Offer key={one.id} offer={one} governs={governs} />
+      ))}
+    </section>
+  );
+}
+
+function Offer({ offer, governs }: { offer: Contribution; governs: boolean }) {
+  const examined = offer.report as unknown as Examined | null;
+  const { reputation } = offer;
+  return (
+    <article
+      className="card card-pad stack-s"
+      aria-label={`Contribution ${offer.filename} of ${offer.subject}`}
+    >
+      <div className="row row-wrap">
+        <h3>{offer.filename}</h3>
+        <Badge tone={TONES[offer.state]}>{offer.state}</Badge>
+        <span className="quiet small push">
+          {offer.subject}, <Ago at={offer.created_at} />
+        </span>
+      </div>
+      <p className="quiet">
+        {examined && `${plural(examined.new, "new datapoint")}, ${examined.duplicates} there already. `}
+        {offer.subject} has {plural(reputation.accepted, "accepted contribution")} and {reputation.rejected}{" "}
+        rejected
+        {reputation.mean_score != null ? `, mean score ${Math.round(reputation.mean_score)}` : ""};{" "}
+        {plural(reputation.answers, "answer")} drew on their data.
+        {offer.supersedes ? " It is a new version of an earlier one." : ""}
+      </p>
+      {offer.note && <blockquote className="quiet">{offer.note}</blockquote>}
+      {examined && examined.first.length > 0 && (
+        <details>
+          <summary>How it begins</summary>
+          {examined.first.map((one) => (
+            <div key={one.id} className="datapoint">
+              <span className="mono small quiet">{one.id}</span>
+              <p className="datapoint-text">{one.text}</p>
+            </div>
+          ))}
+        </details>
+      )}
+      {offer.reason && <p>{offer.reason}</p>}
+      {offer.state === "waiting" && governs && <Review id={offer.id} name={offer.datanet} />}
+    </article>
+  );
+}
+
+function Review({ id, name }: { id: string; name: string }) {
+  const client = useQueryClient();
+  const [reason, setReason] = useState("");
+  const [score, setScore] = useState("");
+  const review = useMutation({
+    mutationFn: async (accept: boolean) =>
+      body(
+        await api.POST("/v1/contributions/{id}/review", {
+          params: { path: { id } },
+          body: { accept, reason: reason.trim(), ...(score ? { score: Number(score) } : {}) },
+        }),
+      ),
+    onSuccess: async () => {
+      await client.invalidateQueries({ queryKey: ["contributions", name] });
+      await client.invalidateQueries({ queryKey: ["datanets", name] });
+    },
+  });
+  return (
+    <div className="stack-s">
+      <div className="terms-grid">
+        <TextField
+          label="Reason"
+          hint="The contributor reads it. A no needs one."
+          value={reason}
+          onChange={(event) => setReason(event.target.value)}
+        />
+        <TextField
+          label="Score"
+          type="number"
+          min={0}
+          max={100}
+          hint="0 to 100, if you like."
+          value={score}
+          onChange={(event) => setScore(event.target.value)}
+        />
+      </div>
+      <ErrorNote error={review.error} />
+      <div className="row">
+        <Button look="primary" disabled={review.isPending} onClick={() => review.mutate(true)}>
+          Accept
+        </Button>
+        <Button
+          look="danger"
+          disabled={review.isPending || !reason.trim()}
+          onClick={() => review.mutate(false)}
+        >
+          Reject
+        </Button>
+      </div>
+    </div>
+  );
+}
