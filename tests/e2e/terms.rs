@@ -110,7 +110,7 @@ async fn terms_decide_at_once_and_the_grant_holds_on_every_way_to_a_row() {
     assert!(verdict.text.contains(grant) && verdict.text.contains("terms version 1"), "{}", verdict.text);
 
     // Taken back: at once, for whatever was cached.
-    admin.delete(&format!("/v1/datanets/{name}/grants/{subject}?reason=over")).await.ok();
+    assert_eq!(admin.delete(&format!("/v1/datanets/{name}/grants/{subject}?reason=over")).await.status, 204);
     let request = json!({"query": "heron lake", "datanets": [name]});
     app.post("/v1/search", request).await.error(403, "insufficient_scope");
     app.get(&format!("/v1/datanets/{name}/datapoints")).await.error(403, "insufficient_scope");
@@ -172,7 +172,9 @@ async fn what_is_referred_is_decided_by_the_right_people() {
     };
     app.post(&format!("/v1/datanets/{name}/requests"), application).await.error(409, "already_exists");
     vote(&app, true).await.error(403, "insufficient_scope");
-    vote(deputy, true).await.error(404, "not_found");
+    vote(deputy, true).await.error(403, "insufficient_scope");
+    let (stranger, _) = gateway.caller(&["app"]).await;
+    vote(&stranger, true).await.error(404, "not_found");
     assert_eq!(vote(one, true).await.ok()["status"], "waiting");
     vote(one, true).await.error(403, "insufficient_scope");
     app.post("/v1/search", json!({"query": "heron", "datanets": [name]})).await.error(403, "insufficient_scope");
@@ -180,12 +182,12 @@ async fn what_is_referred_is_decided_by_the_right_people() {
     // Who is away has a deputy, for that time.
     let until = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
     let away = json!({"delegate": deputy_name, "until": until});
-    two.send(two.request(Method::PUT, "/v1/absence").json(&away)).await.ok();
+    assert_eq!(two.send(two.request(Method::PUT, "/v1/absence").json(&away)).await.status, 204);
     assert_eq!(deputy.get("/v1/access_requests/inbox").await.ok()["data"][0]["id"], id.as_str());
     let granted = vote(deputy, true).await.ok();
     assert_eq!((&granted["status"], &granted["decided_by"]), (&json!("granted"), &json!("review")), "{granted}");
     assert_eq!(granted["votes"][1]["on_behalf_of"], two_name.as_str());
-    two.delete("/v1/absence").await.ok();
+    assert_eq!(two.delete("/v1/absence").await.status, 204);
     assert_eq!(ids(&search(&app, &name, json!({})).await).len(), 3);
     vote(two, false).await.error(409, "already_exists");
 
@@ -222,7 +224,7 @@ async fn every_decision_is_in_the_log_and_the_log_is_found_sound() {
     let (app, subject) = gateway.caller(&["app"]).await;
     ask(&app, &name, json!({"purposes": ["retrieval"], "actor": "academic"})).await;
     app.chat(json!({"ask": "Where is the heron?", "datanets": [name], "max_tokens": 4})).await;
-    admin.delete(&format!("/v1/datanets/{name}/grants/{subject}")).await.ok();
+    assert_eq!(admin.delete(&format!("/v1/datanets/{name}/grants/{subject}")).await.status, 204);
     let audit = gateway.cli(&["audit"]);
     assert!(audit.ok(), "{}", audit.stdout);
     for (entries, kind) in [(2, "cairn/terms/v1"), (1, "cairn/grant/v1"), (3, "cairn/access/v1")] {
@@ -302,7 +304,7 @@ async fn a_decision_survives_a_kill_and_takes_effect_only_once_it_is_logged() {
     );
     let done = std::process::Command::new(cairn_tests::python()).args(["-c", &forget]).status().unwrap();
     assert!(done.success());
-    gateway.restart();
+    gateway.start();
     let app = gateway.client(app.credential());
     assert_eq!(ids(&search(&app, &name, json!({})).await).len(), 3);
     let mine = app.get("/v1/grants").await.ok();

@@ -477,8 +477,11 @@ fn concerns(request: &AccessRequest, subject: &str) -> bool {
 async fn visible_stored(state: &AppState, caller: &Caller, id: &str) -> Result<StoredRequest, ApiError> {
     let request = stored(state, id).await?;
     let owner = datanet(state, &request.datanet).await?.owner;
+    // A reviewer sees what others decided, too.
+    let review = terms_of(state, &request).await?.terms.review;
+    let reviews = review.reviewers.iter().chain(&review.escalate_to).any(|reviewer| *reviewer == caller.subject);
     let governs = caller.bounds().is_none() || caller.subject == owner || caller.has(&[Role::Auditor]);
-    if governs || concerns(&described(state, request.clone()).await?, &caller.subject) {
+    if governs || reviews || concerns(&described(state, request.clone()).await?, &caller.subject) {
         return Ok(request);
     }
     Err(missing(id))
