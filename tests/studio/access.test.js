@@ -17,7 +17,7 @@ test("an application is offered what it may do, and the gateway refuses the rest
   const page = await open({ credential: app });
   await visit(page, "/datanets");
   assert.deepEqual(await places(page), ["Home", "Chat", "Datanets", "Adapters", "Audit"]);
-  await page.getByText("You hold no grant yet").waitFor();
+  await page.getByText("None of yours").waitFor();
   assert.equal(await page.getByRole("button", { name: "New datanet" }).count(), 0);
   await visit(page, "/datanets/secret");
   await page.getByRole("alert").getByText("secret").waitFor();
@@ -42,24 +42,66 @@ test("a grant opens a datanet to another account, and taking it back closes it",
   await owner.getByLabel("Let someone retrieve").fill("some-app");
   await owner.getByRole("button", { name: "Grant", exact: true }).click();
   await owner.getByRole("cell", { name: "some-app" }).waitFor();
-  await owner.getByRole("cell", { name: "retrieve", exact: true }).waitFor();
+  await owner.getByRole("cell", { name: "retrieval", exact: true }).waitFor();
   // Training is another purpose, and granted as such.
   await owner.getByLabel("Let someone retrieve").fill("some-app");
   await owner.getByLabel("For", { exact: true }).selectOption("training");
   await owner.getByRole("button", { name: "Grant", exact: true }).click();
-  await owner.getByRole("cell", { name: "retrieve, train" }).waitFor();
+  await owner.getByRole("cell", { name: "retrieval, training" }).waitFor();
 
   const other = await open({ credential: app });
   await visit(other, "/datanets");
   await other.getByRole("link", { name: "Test of secret" }).click();
   await other.getByText("A cairn is a heap of stones").waitFor();
-  assert.deepEqual(await other.getByRole("tab").allTextContents(), ["Browse", "Search", "About"]);
+  assert.deepEqual(await other.getByRole("tab").allTextContents(), ["Browse", "Search", "Terms", "Contribute", "About"]);
 
   await owner.getByRole("button", { name: "Revoke" }).click();
   await owner.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
-  await owner.getByText("Nobody holds a grant").waitFor();
+  await owner.getByRole("button", { name: "Revoke" }).waitFor({ state: "detached" });
   await visit(other, "/datanets");
-  await other.getByText("You hold no grant yet").waitFor();
+  await other.getByText("None of yours").waitFor();
+  clean(owner);
+  clean(other);
+});
+
+test("terms are tried out and published; who asks is granted by them, or referred and approved", async () => {
+  const owner = await open();
+  await visit(owner, "/datanets/secret?tab=terms");
+  await owner.getByText("No terms are published").waitFor();
+  await owner.getByLabel("Users: company").selectOption("deny");
+  await owner.getByRole("button", { name: "Add an affirmation" }).click();
+  await owner.getByLabel("Affirmation 1", { exact: true }).fill("I take care.");
+  await owner.getByRole("button", { name: "Try them out" }).click();
+  await owner.getByText("not open to users of kind company").first().waitFor();
+  await owner.getByRole("button", { name: "Publish" }).click();
+  await owner.getByRole("heading", { name: "The terms, version 1" }).waitFor();
+
+  const other = await open({ credential: await account("an-applicant", "app") });
+  await visit(other, "/datanets");
+  await other.getByText("ask for it").waitFor();
+  await other.getByRole("link", { name: "Test of secret" }).click();
+  await other.getByRole("heading", { name: "Ask for access" }).waitFor();
+  await other.getByRole("button", { name: "Ask", exact: true }).click();
+  await other.getByText("not affirmed: affirmation-1").waitFor();
+  await other.getByRole("checkbox", { name: "I affirm" }).click();
+  await other.getByRole("button", { name: "Ask", exact: true }).click();
+  // The datanet opens by itself.
+  await other.getByText("A cairn is a heap of stones").waitFor();
+
+  // Training is decided by people: the owner, where the terms name nobody else.
+  await other.getByRole("tab", { name: "Terms" }).click();
+  await other.getByRole("checkbox", { name: "training" }).click();
+  await other.getByRole("checkbox", { name: "I affirm" }).click();
+  await other.getByRole("button", { name: "Ask", exact: true }).click();
+  await other.getByText("People decide this one").waitFor();
+  await visit(owner, "/datanets");
+  const waiting = owner.getByRole("article", { name: "Request of an-applicant" });
+  await waiting.getByRole("button", { name: "Approve" }).click();
+  await waiting.waitFor({ state: "detached" });
+  await visit(owner, "/datanets/secret?tab=access");
+  await owner.getByText("2 granted, 1 denied, 0 waiting").waitFor();
+  await visit(other, "/datanets/secret?tab=terms");
+  await other.getByText("Decided by review").waitFor();
   clean(owner);
   clean(other);
 });
