@@ -160,6 +160,7 @@ pub(crate) async fn review(
         accept(state, &mut contribution).await?;
     } else {
         contribution.state = ContributionState::Rejected;
+        forget_texts(&mut contribution);
         let salt = Salt::random().map_err(ApiError::internal)?;
         let entry = entry(state, &contribution, ContributionOutcome::Rejected, None).await?;
         moved(state, &contribution, ContributionState::Waiting, Some((&entry, &salt))).await?;
@@ -169,9 +170,23 @@ pub(crate) async fn review(
     stored(state, &contribution.id).await
 }
 
+/// Completes what a crash interrupted between the acceptance and its job.
+pub(crate) async fn resume(state: &Arc<AppState>) -> Result<(), ApiError> {
+    for contribution in state.store.ingesting_contributions().await? {
+        let Some(job) = contribution.job.clone() else { continue };
+        if state.store.job(&job).await?.is_some() {
+            continue;
+        }
+        tracing::info!(contribution = contribution.id, "adding a contribution that a restart interrupted");
+        take_files(state, &contribution, &job).await?;
+    }
+    Ok(())
+}
+
 /// Takes a waiting contribution back.
 pub(crate) async fn withdraw(state: &AppState, mut contribution: StoredContribution) -> Result<(), ApiError> {
     contribution.state = ContributionState::Withdrawn;
+    forget_texts(&mut contribution);
     moved(state, &contribution, ContributionState::Waiting, None).await?;
     forget_files(state, &contribution.id).await;
     Ok(())
@@ -185,6 +200,7 @@ pub(crate) async fn ended(state: &AppState, id: &str, job: &Job) -> Result<(), A
     }
     if job.state == JobState::Succeeded {
         contribution.state = ContributionState::Accepted;
+        forget_texts(&mut contribution);
         contribution.added = job.result.as_ref().and_then(|result| result["added"].as_u64());
         let root = job.result.as_ref().and_then(|result| result["snapshot"]["root"].as_str()?.parse::<Hash>().ok());
         let salt = Salt::random().map_err(ApiError::internal)?;
@@ -193,6 +209,7 @@ pub(crate) async fn ended(state: &AppState, id: &str, job: &Job) -> Result<(), A
         return log_pending(state).await;
     }
     contribution.state = ContributionState::Failed;
+    forget_texts(&mut contribution);
     contribution.reason = job.error.clone().or_else(|| Some("the job was cancelled".to_owned()));
     moved(state, &contribution, ContributionState::Ingesting, None).await
 }
@@ -231,16 +248,30 @@ pub(crate) async fn stored(state: &AppState, id: &str) -> Result<StoredContribut
 /// Moves the files to a job that adds them.
 async fn accept(state: &Arc<AppState>, contribution: &mut StoredContribution) -> Result<(), ApiError> {
     let job = format!("job_{}", uuid::Uuid::now_v7().simple());
-    let (from, to) = (directory(state, &contribution.id), jobs::directory(&state.config, &job));
-    if let Some(parent) = to.parent() {
-        tokio::fs::create_dir_all(parent).await.map_err(ApiError::internal)?;
-    }
     contribution.state = ContributionState::Ingesting;
     contribution.job = Some(job.clone());
     moved(state, contribution, ContributionState::Waiting, None).await?;
-    tokio::fs::rename(&from, &to).await.map_err(ApiError::internal)?;
-    state.jobs.ingest(job, &contribution.subject, contribution.spec.clone()).await?;
+    take_files(state, contribution, &job).await
+}
+
+/// Moves the files, unless that was done before a crash, and queues the job.
+async fn take_files(state: &AppState, contribution: &StoredContribution, job: &str) -> Result<(), ApiError> {
+    let (from, to) = (directory(state, &contribution.id), jobs::directory(&state.config, job));
+    if let Some(parent) = to.parent() {
+        tokio::fs::create_dir_all(parent).await.map_err(ApiError::internal)?;
+    }
+    if tokio::fs::try_exists(&from).await.map_err(ApiError::internal)? {
+        tokio::fs::rename(&from, &to).await.map_err(ApiError::internal)?;
+    }
+    state.jobs.ingest(job.to_owned(), &contribution.subject, contribution.spec.clone()).await?;
     Ok(())
+}
+
+/// What was shown to decide by is kept no longer than that: the datapoints themselves can be erased.
+fn forget_texts(contribution: &mut StoredContribution) {
+    if let Some(report) = contribution.report.as_object_mut() {
+        report.remove("first");
+    }
 }
 
 async fn moved(

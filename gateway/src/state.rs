@@ -78,6 +78,7 @@ impl AppState {
         crate::access::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::erasure::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::jobs::start(state.clone()).await?;
+        crate::contributions::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::training::start(state.clone());
         crate::influence::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
         for name in state.config.preload.clone() {

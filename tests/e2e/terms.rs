@@ -343,6 +343,7 @@ async fn what_outsiders_offer_waits_for_the_owner() {
     admin.succeeded(accepted["job"].as_str().unwrap()).await;
     let accepted = app.get(&format!("/v1/contributions/{id}")).await.ok();
     assert_eq!((&accepted["state"], &accepted["added"]), (&json!("accepted"), &json!(1)), "{accepted}");
+    assert!(accepted["report"]["first"].is_null(), "its texts are kept by the datanet alone: {accepted}");
     assert!(accepted["log_index"].is_u64() && accepted["reputation"]["mean_score"] == 90.0, "{accepted}");
     assert_eq!(ids(&search(&admin, &name, json!({"filter": format!("contributor = {subject:?}")})).await), ["grey"]);
     let snapshots = admin.get(&format!("/v1/datanets/{name}/snapshots")).await.ok();

@@ -81,6 +81,12 @@ impl Store {
         rows.iter().map(contribution).collect()
     }
 
+    /// Contributions that were accepted and whose job has not ended.
+    pub(crate) async fn ingesting_contributions(&self) -> Result<Vec<StoredContribution>, StoreError> {
+        let rows = sqlx::query(&selected("state = 'ingesting'")).fetch_all(&self.pool).await?;
+        rows.iter().map(contribution).collect()
+    }
+
     /// Moves a contribution on; false when it is not where it was thought to be.
     pub(crate) async fn move_contribution(
         &self,
@@ -90,10 +96,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let done = sqlx::query(
-            "UPDATE contributions SET state = ?, added = ?, reason = ?, score = ?, reviewed_by = ?, reviewed_at = ?, job = ?
+            "UPDATE contributions SET state = ?, report = ?, added = ?, reason = ?, score = ?, reviewed_by = ?, reviewed_at = ?, job = ?
              WHERE id = ? AND state = ?",
         )
         .bind(state_name(changed.state))
+        .bind(changed.report.to_string())
         .bind(changed.added.map(|added| i64::try_from(added).unwrap_or(i64::MAX)))
         .bind(&changed.reason)
         .bind(changed.score.map(i64::from))

@@ -14,7 +14,7 @@ type Contribution = Schemas["Contribution"];
 interface Examined {
   new: number;
   duplicates: number;
-  first: { id: string; text: string; contributor: string; licence: string }[];
+  first?: { id: string; text: string; contributor: string; licence: string }[];
 }
 
 const TONES = {
@@ -64,7 +64,7 @@ function Offer({ offer, governs }: { offer: Contribution; governs: boolean }) {
         {offer.supersedes ? " It is a new version of an earlier one." : ""}
       </p>
       {offer.note && <blockquote className="quiet">{offer.note}</blockquote>}
-      {examined && examined.first.length > 0 && (
+      {examined?.first && examined.first.length > 0 && (
         <details>
           <summary>How it begins</summary>
           {examined.first.map((one) => (
