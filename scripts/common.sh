@@ -37,7 +37,7 @@ node_is_new_enough() {
 
 # The whole workspace at once, always: cargo then settles on one set of features, and nothing is built twice.
 build_cairn() {
-  step "building (the first time takes about 80 minutes on two cores, afterwards seconds)"
+  step "building (the first time takes about 40 minutes on two cores, afterwards seconds)"
   cargo build --workspace --bins
 }
 

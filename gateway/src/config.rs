@@ -4,6 +4,7 @@
 //! `cairn.example.toml`). [`Config`] is what the rest of the program reads. The environment is read nowhere else.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -75,6 +76,9 @@ pub(crate) struct Data {
     pub(crate) dir: PathBuf,
     /// Where LanceDB keeps datanets: empty for a directory inside `dir`, or an object store such as s3://bucket/prefix.
     pub(crate) datanets_uri: String,
+    /// Options of that object store, such as {region = "eu-central-1", endpoint = "https://…"}. Credentials are best left to the
+    /// environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+    pub(crate) datanets_storage: BTreeMap<String, String>,
 }
 
 /// The transparency log.
@@ -254,6 +258,9 @@ pub(crate) struct Retrieval {
     pub(crate) candidates: usize,
     /// A passage longer than this many characters enters the prompt cut short.
     pub(crate) max_passage_chars: usize,
+    /// Memory for what was found lately, in MiB: the same query over the same rows, by the same grant, is answered from it. 0:
+    /// nothing is kept.
+    pub(crate) cache_mib: u64,
 }
 
 /// What is found out about answers that drew on datanets, where the request does not say.
@@ -323,7 +330,7 @@ impl Default for Server {
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dir: PathBuf::from(".cairn"), datanets_uri: String::new() }
+        Self { dir: PathBuf::from(".cairn"), datanets_uri: String::new(), datanets_storage: BTreeMap::new() }
     }
 }
 
@@ -427,7 +434,7 @@ impl Default for Training {
 
 impl Default for Retrieval {
     fn default() -> Self {
-        Self { top_k: 4, candidates: 50, max_passage_chars: 800 }
+        Self { top_k: 4, candidates: 50, max_passage_chars: 800, cache_mib: 64 }
     }
 }
 
@@ -472,6 +479,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) data_dir: PathBuf,
     pub(crate) datanets_uri: String,
+    pub(crate) datanets_storage: BTreeMap<String, String>,
     pub(crate) origin: String,
     pub(crate) guard: Option<PathBuf>,
     pub(crate) witnesses: Witnesses,
@@ -591,6 +599,7 @@ impl Config {
             } else {
                 data.datanets_uri
             },
+            datanets_storage: data.datanets_storage,
             origin: log.origin,
             guard: (!log.guard.as_os_str().is_empty()).then(|| base.join(&log.guard)),
             witnesses,

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use cairn_openapi::{
     contributions::{Contribution, ContributionQuery, ContributionState, NewReview},
-    datanets::IngestQuery,
+    datanets::{IngestQuery, NearDuplicates},
     jobs::{Job, JobState},
 };
 use cairn_policy::Answer;
@@ -16,13 +16,12 @@ use cairn_proof::{
     access::{ContributionBy, ContributionEntry, ContributionKind, ContributionOutcome},
 };
 use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::log_pending,
     auth::Caller,
-    convert,
     error::{ApiError, Code},
+    ingest,
     jobs::{self, IngestSpec},
     state::AppState,
     store::{contributions::StoredContribution, datanets::Description, now},
@@ -36,6 +35,15 @@ pub(crate) async fn answer(state: &AppState, caller: &Caller, datanet: &Descript
     let terms = state.store.terms(&datanet.name).await?.into_iter().next();
     // Without terms the owner looks at everything.
     Ok(terms.map_or(Answer::Refer, |terms| terms.terms.contribution(&caller.subject)))
+}
+
+/// What the terms say to datapoints that nearly repeat others.
+async fn near_duplicates(state: &AppState, datanet: &Description) -> Result<NearDuplicates, ApiError> {
+    let terms = state.store.terms(&datanet.name).await?.into_iter().next();
+    Ok(match terms.map(|terms| terms.terms.contributions.near_duplicates).unwrap_or_default() {
+        cairn_policy::NearDuplicates::Report => NearDuplicates::Report,
+        cairn_policy::NearDuplicates::Refuse => NearDuplicates::Refuse,
+    })
 }
 
 /// Where the files of a contribution are until it is decided.
@@ -79,20 +87,24 @@ pub(crate) async fn offer(
             source: query.source,
             licence: query.licence,
             keep_good: false,
+            columns: query.columns,
+            passage_characters: query.passage_characters,
+            passage_overlap: query.passage_overlap,
+            near_duplicates: near_duplicates(state, datanet).await?,
         },
         licence: datanet.licence.clone(),
         contribution: Some(id.clone()),
     };
     let files_at = directory(state, &id);
-    let name = datanet.name.parse().map_err(convert::index_error)?;
-    let options = convert::ingest_options(&spec, &files_at, CancellationToken::new(), |_, _, _| {});
-    let drafts = convert::drafts(&spec, &files_at)?;
-    let index = state.index.clone();
-    let examined = state.runtime.spawn(async move { index.examine(&name, drafts, options).await });
-    let examined = examined.await.map_err(ApiError::internal)?.map_err(convert::index_error)?;
+    ingest::check(&spec)?;
+    let examined = ingest::examine(state, &spec, &files_at).await?;
     if examined.rejected_total > 0 || examined.new == 0 {
         let lines = examined.rejected.iter().take(20).map(|it| format!("line {}: {}", it.line, it.reason));
         let message = match examined.rejected_total {
+            0 if examined.near_duplicates_total > 0 => format!(
+                "nothing in it is new to {}: {} datapoints are there already, {} nearly repeat others, which its terms refuse",
+                datanet.name, examined.duplicates, examined.near_duplicates_total
+            ),
             0 => format!("all {} datapoints are in {} already", examined.read, datanet.name),
             wrong => format!("{wrong} datapoints are not valid; mend them:\n{}", lines.collect::<Vec<_>>().join("\n")),
         };

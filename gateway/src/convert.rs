@@ -1,20 +1,16 @@
 //! Between the crates' types and the wire's: one function a type, no decisions.
 
-use std::{path::Path, sync::Arc};
-
 use cairn_filter::Filter;
-use cairn_index::{Drafts, IndexError, IngestDefaults, IngestOptions, IngestStage, LeftOut, Query, readers};
+use cairn_index::{IndexError, LeftOut, Query};
 use cairn_openapi::{
     access::AccessBasis,
-    datanets::{Datanet, Datapoint, IngestFormat, Snapshot, TrainedOnEntry},
-    retrieval::{Candidate, RetrievalOptions, SearchRequest, Why},
+    datanets::{Datanet, Datapoint, Snapshot, TrainedOnEntry},
+    retrieval::{Candidate, Rerank, RetrievalOptions, SearchRequest, Why},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Access,
     error::{ApiError, Code},
-    jobs::IngestSpec,
     store::{datanets::Description, training::TrainedOn},
 };
 
@@ -39,6 +35,7 @@ pub(crate) fn candidate(candidate: &cairn_index::Candidate, with_text: bool) -> 
             vector_rank: candidate.vector_rank,
             text_score: candidate.text_score,
             text_rank: candidate.text_rank,
+            rerank_score: candidate.rerank_score,
             matched_terms: candidate.matched_terms.clone(),
             left_out: candidate.left_out.map(|rule| match rule {
                 LeftOut::MinimumScore => "minimum_score".to_owned(),
@@ -98,28 +95,31 @@ pub(crate) struct Refine<'a> {
     pub(crate) until: Option<&'a str>,
     pub(crate) per_contributor: Option<usize>,
     pub(crate) minimum_score: Option<f64>,
+    pub(crate) rerank: Rerank,
 }
 
 impl<'a> Refine<'a> {
     pub(crate) fn of_options(options: &'a RetrievalOptions) -> Self {
-        let RetrievalOptions { filter, since, until, per_contributor, minimum_score, .. } = options;
+        let RetrievalOptions { filter, since, until, per_contributor, minimum_score, rerank, .. } = options;
         Self {
             filter: filter.as_deref(),
             since: since.as_deref(),
             until: until.as_deref(),
             per_contributor: *per_contributor,
             minimum_score: *minimum_score,
+            rerank: *rerank,
         }
     }
 
     pub(crate) fn of_search(search: &'a SearchRequest) -> Self {
-        let SearchRequest { filter, since, until, per_contributor, minimum_score, .. } = search;
+        let SearchRequest { filter, since, until, per_contributor, minimum_score, rerank, .. } = search;
         Self {
             filter: filter.as_deref(),
             since: since.as_deref(),
             until: until.as_deref(),
             per_contributor: *per_contributor,
             minimum_score: *minimum_score,
+            rerank: *rerank,
         }
     }
 
@@ -154,6 +154,10 @@ pub(crate) fn refined(text: String, accesses: &[Access], refine: &Refine<'_>) ->
         filter: refine.rows()?,
         per_contributor: refine.per_contributor,
         minimum_score: refine.minimum_score,
+        rerank: match refine.rerank {
+            Rerank::None => None,
+            Rerank::LateInteraction => Some(cairn_index::Rerank::LateInteraction),
+        },
         ..Query::new(text, Vec::new())
     })
 }
@@ -169,61 +173,6 @@ pub(crate) fn trained_on(used: TrainedOn) -> TrainedOnEntry {
         learnt: used.learnt,
         held_out: used.held_out,
         finished_at: used.job.finished_at,
-    }
-}
-
-/// The reader for a job's files.
-pub(crate) fn drafts(spec: &IngestSpec, directory: &Path) -> Result<Drafts, ApiError> {
-    let limits = readers::ReadLimits::default();
-    let path = |index: usize| {
-        let file =
-            spec.files.get(index).ok_or_else(|| ApiError::internal("a job has fewer files than its format takes"));
-        file.map(|file| directory.join(file))
-    };
-    let unreadable = |error: readers::ReadError| ApiError::new(Code::InvalidRequest, error.to_string());
-    Ok(match spec.query.format {
-        IngestFormat::Jsonl => Box::new(readers::jsonl(&path(0)?, &limits).map_err(unreadable)?),
-        IngestFormat::Csv => Box::new(readers::csv(&path(0)?, &limits).map_err(unreadable)?),
-        IngestFormat::Markdown => Box::new(readers::markdown(&path(0)?, &limits).map_err(unreadable)?),
-        IngestFormat::Text => Box::new(readers::text(&path(0)?, &limits).map_err(unreadable)?),
-        IngestFormat::Dictd => {
-            let (mut index, mut dictionary) = (path(0)?, path(1)?);
-            if index.extension().is_none_or(|extension| extension != "index") {
-                std::mem::swap(&mut index, &mut dictionary);
-            }
-            Box::new(readers::dictd(&index, &dictionary, &limits).map_err(unreadable)?)
-        }
-    })
-}
-
-/// What an ingest assumes, where it stages, how it is stopped and followed.
-pub(crate) fn ingest_options(
-    spec: &IngestSpec,
-    directory: &Path,
-    cancel: CancellationToken,
-    progress: impl Fn(&str, u64, u64) + Send + Sync + 'static,
-) -> IngestOptions {
-    let query = &spec.query;
-    let licence = query.licence.clone().or_else(|| (!spec.licence.is_empty()).then(|| spec.licence.clone()));
-    IngestOptions {
-        keep_good: spec.query.keep_good,
-        staging_dir: directory.join("staging"),
-        defaults: IngestDefaults {
-            contributor: query.contributor.clone(),
-            contributed_at: Some(spec.contributed_at.clone()),
-            source: query.source.clone(),
-            licence,
-        },
-        cancel,
-        progress: Some(Arc::new(move |step| {
-            let stage = match step.stage {
-                IngestStage::Reading => "reading",
-                IngestStage::Embedding => "embedding",
-                IngestStage::Writing => "writing",
-                IngestStage::Indexing => "indexing",
-            };
-            progress(stage, step.done, step.total);
-        })),
     }
 }
 

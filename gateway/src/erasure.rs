@@ -1,7 +1,7 @@
 //! Erasure: a contributor takes back a datapoint, or everything.
 //!
 //! In this order, so that a crash leaves something that a restart completes: what is to go is noted; a tombstone for each is
-//! logged; the index forgets text, vector, salt and every older version; then answers, training data and reports that were
+//! logged; the documents it was cut from go; the index forgets text, vector, salt and every older version; then answers, training data and reports that were
 //! kept. Proofs made before stay valid, proofs made later say "erased on". What an adapter learnt cannot be taken out of
 //! it: the adapters concerned are named, for their owners to decide.
 
@@ -27,6 +27,7 @@ use serde_json::Value;
 use crate::{
     convert,
     error::{ApiError, Code},
+    ingest::originals,
     state::AppState,
     store::{erasures::StoredErasure, now, training::TrainedOn},
     training,
@@ -139,6 +140,12 @@ async fn complete(
     let tombstones = pending.iter().filter(|one| one.log_index.is_none()).map(|one| log_tombstone(state, one));
     try_join_all(tombstones).await?;
     let seqs: Vec<u64> = pending.iter().map(|one| one.seq).collect();
+    // Before the index forgets which documents they were cut from.
+    for row in state.index.by_seq(datanet, &seqs).await.map_err(convert::index_error)? {
+        if let Some(document) = row.datapoint.metadata[originals::DOCUMENT].as_str() {
+            originals::forget(&state.config, datanet.as_str(), Some(document)).await?;
+        }
+    }
     let snapshot = state.index.erase(datanet, &seqs).await.map_err(convert::index_error)?;
     crate::record::append_snapshot(state, &snapshot).await?;
     let mut answers = 0;

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use cairn_openapi::{
-    datanets::{IngestFormat, IngestQuery},
+    datanets::IngestQuery,
     jobs::{Job, JobState},
 };
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     convert,
     error::ApiError,
+    ingest,
     state::AppState,
     store::{Store, StoreError, now},
 };
@@ -181,7 +182,7 @@ async fn run(state: &Arc<AppState>, mut job: Job, spec: IngestSpec) {
     let Some(cancel) = state.jobs.cancellation(&job.id) else { return };
     job.state = JobState::Running;
     let outcome = match state.jobs.update(job.clone()).await {
-        Ok(()) => ingest(state, &job.id, &spec, cancel.clone()).await,
+        Ok(()) => add(state, &job.id, &spec, cancel.clone()).await,
         Err(error) => Err(error.into()),
     };
     job = state.jobs.current(&job.id).await.ok().flatten().unwrap_or(job);
@@ -216,7 +217,7 @@ async fn run(state: &Arc<AppState>, mut job: Job, spec: IngestSpec) {
     }
 }
 
-async fn ingest(
+async fn add(
     state: &Arc<AppState>,
     id: &str,
     spec: &IngestSpec,
@@ -226,10 +227,10 @@ async fn ingest(
     let jobs = state.jobs.clone();
     let of_job = id.to_owned();
     let datanet = spec.datanet.parse().map_err(convert::index_error)?;
-    let options = convert::ingest_options(spec, &directory, cancel, move |stage, done, total| {
+    let options = ingest::options(spec, &directory, cancel, move |stage, done, total| {
         jobs.progress(&of_job, stage, done, total);
     });
-    let drafts = convert::drafts(spec, &directory)?;
+    let drafts = ingest::drafts(spec, &directory).await?;
     let report = state.index.ingest(&datanet, drafts, options).await.map_err(convert::index_error)?;
     if report.is_rejected() {
         let lines: Vec<String> =
@@ -241,17 +242,7 @@ async fn ingest(
         );
         return Err(ApiError::new(crate::error::Code::InvalidRequest, message));
     }
+    ingest::originals::keep(&state.config, spec, &directory).await?;
     crate::record::append_snapshot(state, &report.snapshot).await?;
     serde_json::to_value(&report).map_err(ApiError::internal)
-}
-
-/// The format's name, for messages.
-pub(crate) fn format_name(format: IngestFormat) -> &'static str {
-    match format {
-        IngestFormat::Jsonl => "jsonl",
-        IngestFormat::Csv => "csv",
-        IngestFormat::Markdown => "markdown",
-        IngestFormat::Text => "text",
-        IngestFormat::Dictd => "dictd",
-    }
 }

@@ -16,6 +16,7 @@ mod erasure;
 mod error;
 mod http;
 mod influence;
+mod ingest;
 mod jobs;
 mod lanes;
 mod ledger;
@@ -29,6 +30,7 @@ mod store;
 mod training;
 
 fn main() -> ExitCode {
+    quiet_pipe();
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -44,4 +46,15 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Ends without a word where whoever read the output has gone, as in `cairn ledger | head`.
+fn quiet_pipe() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|message| message.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
 }

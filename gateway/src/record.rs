@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cairn_adapters::{AdapterGeneration, AdapterShare, Choice, Usage, WeightsHash};
-use cairn_index::{LeftOut, Retrieval};
+use cairn_index::{LeftOut, Rerank, Retrieval};
 use cairn_openapi::{
     access::AccessBasis,
     attribution::{
@@ -390,7 +390,7 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, private: &Private, salt: &Sal
         text_rank: candidate.text_rank.map(|rank| rank as u64),
         phrase_score: candidate.phrase_score.map(fixed),
         fused_score: Some(fixed(candidate.fused_score)),
-        rerank_score: None,
+        rerank_score: candidate.rerank_score.map(fixed),
         left_out: candidate.left_out.map(|rule| match rule {
             LeftOut::MinimumScore => proof::LeftOut::MinimumScore,
             LeftOut::ContributorCap => proof::LeftOut::ContributorCap,
@@ -404,7 +404,9 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, private: &Private, salt: &Sal
         datanets: snapshots.collect::<anyhow::Result<_>>()?,
         candidates: candidates.collect(),
         filter,
-        rerank: None,
+        rerank: retrieval.rerank.map(|rerank| match rerank {
+            Rerank::LateInteraction => "late-interaction".to_owned(),
+        }),
     })
 }
 

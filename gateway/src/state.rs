@@ -108,8 +108,12 @@ async fn open_index(config: &Config) -> anyhow::Result<Index> {
         )
     })?;
     let embedder = Embedder::start(model, &EmbedderOptions { threads: 0, queue: EMBEDDING_QUEUE })?;
-    let options =
-        IndexOptions { uri: config.datanets_uri.clone(), storage_options: std::collections::HashMap::new(), embedder };
+    let options = IndexOptions {
+        uri: config.datanets_uri.clone(),
+        storage_options: config.datanets_storage.clone().into_iter().collect(),
+        embedder,
+        cache_bytes: config.retrieval.cache_mib << 20,
+    };
     Index::open(options).await.context("the datanets cannot be opened")
 }
 

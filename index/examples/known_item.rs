@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
     DatanetName, Datapoint, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
-    Query, RetrievalMode,
+    Query, Rerank, RetrievalMode,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -38,7 +38,8 @@ async fn main() -> Result<(), Failure> {
     let embedder = Embedder::start(MiniLm::load(&PathBuf::from(model))?, &EmbedderOptions::default())?;
     let home = std::env::temp_dir().join("cairn-known-item");
     let uri = home.join("lance").to_string_lossy().into_owned();
-    let index = Index::open(IndexOptions { uri, storage_options: Default::default(), embedder }).await?;
+    let index =
+        Index::open(IndexOptions { uri, storage_options: Default::default(), embedder, cache_bytes: 0 }).await?;
     let datanet: DatanetName = name.parse()?;
     ingest(&index, &datanet, &PathBuf::from(dictionary), &home).await?;
 
@@ -58,8 +59,9 @@ async fn main() -> Result<(), Failure> {
         println!("| mode | recall@1 | recall@5 | recall@20 | MRR | median | p95 |");
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for mode in [RetrievalMode::Vector, RetrievalMode::FullText, RetrievalMode::Hybrid] {
-            measure(&index, &datanet, mode, &questions).await?;
+            measure(&index, &datanet, mode, None, &questions).await?;
         }
+        measure(&index, &datanet, RetrievalMode::Hybrid, Some(Rerank::LateInteraction), &questions).await?;
     }
     for question in ["What is a B-tree?", "How does a hash table resolve collisions?"] {
         let found = index.retrieve(Query::new(question, vec![datanet.clone()])).await?;
@@ -124,21 +126,23 @@ async fn measure(
     index: &Index,
     datanet: &DatanetName,
     mode: RetrievalMode,
+    rerank: Option<Rerank>,
     questions: &[(u64, String)],
 ) -> Result<(), Failure> {
     let (mut ranks, mut times) = (Vec::new(), Vec::new());
     for (seq, question) in questions {
         let begun = Instant::now();
-        let query = Query { mode, ..Query::new(question.clone(), vec![datanet.clone()]) };
+        let query = Query { mode, rerank, ..Query::new(question.clone(), vec![datanet.clone()]) };
         let found = index.retrieve(query).await?;
         times.push(begun.elapsed());
         ranks.push(found.candidates.iter().find(|c| c.datapoint.seq == *seq).map(|c| c.rank));
     }
-    report(mode, &ranks, times);
+    let name = rerank.map_or_else(|| format!("{mode:?}"), |rerank| format!("{mode:?}, {rerank:?}"));
+    report(&name, &ranks, times);
     Ok(())
 }
 
-fn report(mode: RetrievalMode, ranks: &[Option<usize>], mut times: Vec<Duration>) {
+fn report(name: &str, ranks: &[Option<usize>], mut times: Vec<Duration>) {
     let part = |most: usize| {
         100.0 * ranks.iter().filter(|rank| rank.is_some_and(|rank| rank <= most)).count() as f64 / ranks.len() as f64
     };
@@ -146,7 +150,7 @@ fn report(mode: RetrievalMode, ranks: &[Option<usize>], mut times: Vec<Duration>
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
     println!(
-        "| {mode:?} | {:.1}% | {:.1}% | {:.1}% | {:.4} | {:.1} ms | {:.1} ms |",
+        "| {name} | {:.1}% | {:.1}% | {:.1}% | {:.4} | {:.1} ms | {:.1} ms |",
         part(1),
         part(5),
         part(20),

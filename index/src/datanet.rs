@@ -18,6 +18,7 @@ use lancedb::table::{OptimizeAction, OptimizeOptions};
 use lancedb::{Connection, DistanceType, Table};
 use parking_lot::RwLock;
 use serde::Serialize;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::schema::{Columns, attributes, attributes_field, hash_at, weights_hash};
 use crate::{DatanetName, Embedder, IndexError, terms};
@@ -47,14 +48,14 @@ pub(crate) struct Datanet {
 
 /// What readers see.
 pub(crate) struct Published {
-    /// Pinned to the snapshot's version.
+    /// Pinned to the snapshot's version, or to a later one with the same rows and more indices.
     pub(crate) table: Table,
     pub(crate) snapshot: Snapshot,
     pub(crate) tree: Tree,
 }
 
 impl Datanet {
-    /// Opens a datanet: checks its model, recomputes its tree, mends indices that a crash left behind.
+    /// Opens a datanet: checks its model, recomputes its tree, makes it searchable.
     pub(crate) async fn open(
         connection: &Connection,
         name: DatanetName,
@@ -63,7 +64,7 @@ impl Datanet {
         let table = connection.open_table(name.as_str()).execute().await?;
         embedder.check_weights(&name, weights_hash(table.schema().await?.as_ref()))?;
         add_attributes(&name, &table).await?;
-        update_indices(&table).await?;
+        make_searchable(&table).await?;
         let tree = read_tree(&name, &table).await?;
         let published = Published::pin(connection, &name, table.version().await?, tree).await?;
         let (writer, published) = (Arc::new(tokio::sync::Mutex::new(table)), RwLock::new(Arc::new(published)));
@@ -88,12 +89,34 @@ impl Datanet {
         Ok(snapshot)
     }
 
+    /// Brings the indices up to the rows while readers go on, who search what is not indexed yet by scanning it. A crash costs
+    /// nothing but the work: the next ingest or start does it again. `writer` is this datanet's.
+    pub(crate) fn index_in_background(self: Arc<Self>, writer: OwnedMutexGuard<Table>) {
+        tokio::spawn(async move {
+            let outcome = async {
+                update_indices(&writer).await?;
+                self.repin(&writer).await
+            };
+            if let Err(error) = outcome.await {
+                tracing::warn!(datanet = %self.name, %error, "the indices could not be brought up to date; searches scan instead");
+            }
+        });
+    }
+
+    /// Lets readers use what was built since, of the same rows: their snapshot stays.
+    async fn repin(&self, writer: &Table) -> Result<(), IndexError> {
+        let now = self.published();
+        let pinned = Published::pin(&self.connection, &self.name, writer.version().await?, now.tree.clone()).await?;
+        *self.published.write() = Arc::new(Published { snapshot: now.snapshot.clone(), ..pinned });
+        Ok(())
+    }
+
     /// Takes over what other processes wrote.
     pub(crate) async fn refresh(&self, writer: &Table) -> Result<Snapshot, IndexError> {
         writer.checkout_latest().await?;
-        let seen = self.published().snapshot.clone();
-        if writer.version().await? == seen.lance_version {
-            return Ok(seen);
+        let seen = self.published();
+        if writer.version().await? == seen.table.version().await? {
+            return Ok(seen.snapshot.clone());
         }
         self.publish(writer, Vec::new()).await
     }
@@ -146,9 +169,23 @@ async fn read_tree(name: &DatanetName, table: &Table) -> Result<Tree, IndexError
     Ok(leaves.into_iter().map(|(_, leaf)| leaf).collect())
 }
 
+/// Builds the full-text indices where they are missing: without them nothing is found by text.
+pub(crate) async fn make_searchable(table: &Table) -> Result<(), IndexError> {
+    if table.count_rows(None).await? == 0 {
+        return Ok(());
+    }
+    let present = table.list_indices().await?;
+    for column in ["titles", "text"] {
+        if !present.iter().any(|index: &IndexConfig| index.columns == [column]) {
+            table.create_index(&[column], LanceIndex::FTS(terms::analyzer())).execute().await?;
+        }
+    }
+    Ok(())
+}
+
 /// Brings every index up to the table's rows: full text from the first row on; trees for look-ups and partitions for
 /// vectors only where scanning would cost more than some tens of milliseconds.
-pub(crate) async fn update_indices(table: &Table) -> Result<(), IndexError> {
+async fn update_indices(table: &Table) -> Result<(), IndexError> {
     let rows = table.count_rows(None).await?;
     if rows == 0 {
         return Ok(());
@@ -166,11 +203,7 @@ pub(crate) async fn update_indices(table: &Table) -> Result<(), IndexError> {
     if present.iter().any(|index| index.num_unindexed_rows != Some(0)) {
         table.optimize(OptimizeAction::Index(OptimizeOptions::default())).await?;
     }
-    for column in ["titles", "text"] {
-        if lacks(column) {
-            table.create_index(&[column], LanceIndex::FTS(terms::analyzer())).execute().await?;
-        }
-    }
+    make_searchable(table).await?;
     if rows > SCANNED_ROWS {
         for column in ["seq", "id"] {
             if lacks(column) {

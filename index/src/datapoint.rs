@@ -127,6 +127,8 @@ pub struct SaltedDatapoint {
 /// A draft that passed every check: all that is missing is its vector, its place and its salt.
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
+    /// Where it stands in its input, from 1.
+    pub(crate) line: u64,
     pub(crate) id: DatapointId,
     /// Title and aliases, for the full-text search; empty if it has none.
     pub(crate) titles: String,
@@ -181,6 +183,7 @@ impl Draft {
             None => DatapointId::derived(title(&self.metadata), &content_hash),
         };
         Ok(Checked {
+            line: self.line,
             id,
             titles: titles(&self.metadata),
             text: self.text,

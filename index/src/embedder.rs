@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::minilm::{Batches, Embeddings, MiniLm};
+use crate::minilm::{Batches, Embeddings, MiniLm, TokenVectors};
 use crate::{DatanetName, IndexError};
 
 /// How the embedding threads are set up.
@@ -81,6 +81,25 @@ impl Embedder {
             vectors[place] = vector;
         }
         Ok(Embeddings { vectors, tokens })
+    }
+
+    /// How well each passage answers a query, token by token: see [`TokenVectors::late_interaction`]. Of each text the first 256
+    /// tokens count. Costs about as much as embedding the passages.
+    pub(crate) async fn late_interaction(&self, query: String, passages: Vec<String>) -> Result<Vec<f64>, IndexError> {
+        let texts: Vec<String> = std::iter::once(query).chain(passages).collect();
+        let count = texts.len();
+        let batches = self.on_bulk_thread(move |model| model.batches(&texts)).await?.batches;
+        let computed = batches.into_iter().map(|batch| self.on_bulk_thread(move |model| model.token_vectors(batch)));
+        let mut vectors: Vec<Option<TokenVectors>> = (0..count).map(|_| None).collect();
+        for (place, tokens) in try_join_all(computed).await?.into_iter().flatten() {
+            vectors[place] = Some(tokens);
+        }
+        self.on_bulk_thread(move |_| {
+            let mut texts = vectors.into_iter().flatten();
+            let Some(query) = texts.next() else { return Ok(Vec::new()) };
+            Ok(texts.map(|passage| query.late_interaction(&passage)).collect())
+        })
+        .await
     }
 
     /// Length of a vector.

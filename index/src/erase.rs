@@ -63,6 +63,7 @@ impl Index {
             error_if_tagged_old_versions: None,
         };
         writer.optimize(prune).await?;
+        self.found.forget();
         Ok(snapshot)
     }
 
@@ -93,6 +94,7 @@ fn blank(name: &DatanetName, row: SaltedDatapoint, dimensions: usize) -> Result<
         *first = 1.0;
     }
     let checked = Checked {
+        line: 0,
         id: datapoint.id,
         titles: String::new(),
         text: String::new(),

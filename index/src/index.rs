@@ -16,6 +16,7 @@ use lancedb::query::{ExecutableQuery, Query as LanceQuery, QueryBase, Select};
 use parking_lot::RwLock;
 
 use crate::datanet::{Datanet, Published};
+use crate::retrieve::Found;
 use crate::schema::{DATAPOINT_COLUMNS, datanet_schema, datapoints};
 use crate::{DatanetName, Datapoint, DatapointId, Embedder, IndexError, SaltedDatapoint, Snapshot};
 
@@ -27,6 +28,8 @@ pub struct IndexOptions {
     pub storage_options: HashMap<String, String>,
     /// What texts are embedded with.
     pub embedder: Embedder,
+    /// Most bytes of found passages that are kept for the same query asked again, about; 0: nothing is kept.
+    pub cache_bytes: u64,
 }
 
 /// A handle to the index; cheap to clone.
@@ -36,6 +39,7 @@ pub struct Index {
     embedder: Embedder,
     /// Guards the map only; written by create and drop.
     datanets: Arc<RwLock<BTreeMap<DatanetName, Arc<Datanet>>>>,
+    pub(crate) found: Found,
 }
 
 impl Index {
@@ -49,9 +53,17 @@ impl Index {
                 continue;
             };
             let datanet = Datanet::open(&connection, name.clone(), &options.embedder).await?;
-            datanets.insert(name, Arc::new(datanet));
+            let datanet = Arc::new(datanet);
+            // What a crash interrupted.
+            datanet.clone().index_in_background(datanet.writer.clone().lock_owned().await);
+            datanets.insert(name, datanet);
         }
-        Ok(Self { connection, embedder: options.embedder, datanets: Arc::new(RwLock::new(datanets)) })
+        Ok(Self {
+            connection,
+            embedder: options.embedder,
+            datanets: Arc::new(RwLock::new(datanets)),
+            found: Found::new(options.cache_bytes),
+        })
     }
 
     /// What texts are embedded with.
@@ -83,6 +95,7 @@ impl Index {
         if self.datanets.write().remove(name).is_none() {
             return Err(IndexError::UnknownDatanet(name.clone()));
         }
+        self.found.forget();
         Ok(self.connection.drop_table(name.as_str(), &[]).await?)
     }
 
@@ -107,6 +120,12 @@ impl Index {
     pub fn prove(&self, name: &DatanetName, seq: u64, size: u64) -> Result<Vec<Hash>, IndexError> {
         let published = self.published(name)?;
         published.tree.inclusion(seq, size).map_err(|_| invalid_size(&published, seq, size))
+    }
+
+    /// Waits until the indices of a datanet are up to its rows.
+    pub async fn indexed(&self, name: &DatanetName) -> Result<(), IndexError> {
+        drop(self.datanet(name)?.writer.lock().await);
+        Ok(())
     }
 
     /// Takes over what another process wrote; waits for an ingest of this one.

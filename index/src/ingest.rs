@@ -2,29 +2,31 @@
 //!
 //! 1. read and check every draft; with a single one rejected, nothing is written and the report says what to mend, unless
 //!    [`IngestOptions::keep_good`] says to take the others
-//! 2. drop what is in the datanet already (same id, same text)
+//! 2. drop what is in the datanet already (same id, same text); name what nearly repeats something, or refuse it
 //! 3. embed, staging vectors on disk as they come: a killed or cancelled ingest, run again, resumes here
 //! 4. draw salts, compute commitments, add all rows in ONE commit of LanceDB: readers never see a part
-//! 5. bring the indices up to date and publish table version and tree together
+//! 5. publish table version and tree together: the rows are searchable at once; the indices follow in the background
 //!
 //! Memory: texts and vectors of the whole input, about 2 kB a datapoint beside its text. Larger inputs are best split.
 
 mod commit;
 mod input;
+mod near;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use lancedb::Table;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::commit::{Commit, Staged};
 use self::input::{Input, existing_ids};
-use crate::datanet::{Datanet, update_indices};
+pub use self::near::NearDuplicate;
+use crate::datanet::{Datanet, make_searchable};
 use crate::datapoint::Checked;
 use crate::schema::datanet_schema;
 use crate::staging::{Staging, TextHash};
@@ -39,10 +41,25 @@ pub struct IngestOptions {
     pub defaults: IngestDefaults,
     /// Takes what is valid though something else is not.
     pub keep_good: bool,
+    /// What to do with datapoints that nearly repeat others.
+    pub near_duplicates: NearDuplicates,
     /// Cancels the ingest up to its commit; what is embedded stays staged.
     pub cancel: CancellationToken,
     /// Told of every step. Called from several threads; must not block.
     pub progress: Option<ProgressFn>,
+}
+
+/// What is done with datapoints that nearly repeat others, see [`NearDuplicate`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NearDuplicates {
+    /// They are not looked for.
+    Ignore,
+    /// They are named in the report.
+    #[default]
+    Report,
+    /// They are named in the report and left out.
+    Refuse,
 }
 
 /// Receives an ingest's progress.
@@ -55,6 +72,7 @@ impl IngestOptions {
             staging_dir: staging_dir.into(),
             defaults: IngestDefaults::default(),
             keep_good: false,
+            near_duplicates: NearDuplicates::default(),
             cancel: CancellationToken::new(),
             progress: None,
         }
@@ -78,6 +96,8 @@ pub struct IngestProgress {
 pub enum IngestStage {
     /// Reading and checking the input.
     Reading,
+    /// Looking for what nearly repeats something.
+    Comparing,
     /// Computing vectors: nearly all of the time.
     Embedding,
     /// Committing to the table.
@@ -87,7 +107,7 @@ pub enum IngestStage {
 }
 
 /// What an ingest did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct IngestReport {
     /// Datapoints in the input.
     pub read: u64,
@@ -99,6 +119,10 @@ pub struct IngestReport {
     pub rejected: Vec<Rejection>,
     /// How many were rejected in all.
     pub rejected_total: u64,
+    /// What nearly repeats something, the first 1,000.
+    pub near_duplicates: Vec<NearDuplicate>,
+    /// How many do in all.
+    pub near_duplicates_total: u64,
     /// Vectors computed.
     pub embedded: u64,
     /// Vectors that an earlier try had left staged.
@@ -117,7 +141,7 @@ impl IngestReport {
 }
 
 /// What an ingest would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Examination {
     /// Datapoints in the input.
     pub read: u64,
@@ -129,6 +153,10 @@ pub struct Examination {
     pub rejected: Vec<Rejection>,
     /// How many have to be mended in all.
     pub rejected_total: u64,
+    /// What nearly repeats something, the first 1,000.
+    pub near_duplicates: Vec<NearDuplicate>,
+    /// How many do in all.
+    pub near_duplicates_total: u64,
     /// The first of those that would be added.
     pub first: Vec<Sample>,
 }
@@ -179,17 +207,15 @@ impl Index {
         let datanet = self.datanet(name)?;
         let writer = datanet.writer.clone().lock_owned().await;
         let snapshot = datanet.refresh(&writer).await?;
-        let ids = existing_ids(name, &writer).await?;
-        let input = {
-            let options = options.clone();
-            spawn_blocking(move || Input::read(drafts, ids, &options)).await??
-        };
+        let input = read(name, &writer, drafts, &options).await?;
         let mut report = IngestReport {
             read: input.read,
             added: 0,
             skipped_duplicates: input.duplicates,
             rejected: input.rejected,
             rejected_total: input.rejected_total,
+            near_duplicates: input.near_duplicates,
+            near_duplicates_total: input.near_duplicates_total,
             embedded: 0,
             resumed: 0,
             tokens: 0,
@@ -217,14 +243,15 @@ impl Index {
         options: IngestOptions,
     ) -> Result<Examination, IndexError> {
         let published = self.published(name)?;
-        let ids = existing_ids(name, &published.table).await?;
-        let input = spawn_blocking(move || Input::read(drafts, ids, &options)).await??;
+        let input = read(name, &published.table, drafts, &options).await?;
         Ok(Examination {
             read: input.read,
             new: input.checked.len() as u64,
             duplicates: input.duplicates,
             rejected: input.rejected,
             rejected_total: input.rejected_total,
+            near_duplicates: input.near_duplicates,
+            near_duplicates_total: input.near_duplicates_total,
             first: input.checked.iter().take(SHOWN).map(Sample::of).collect(),
         })
     }
@@ -273,7 +300,16 @@ impl Index {
     }
 }
 
-/// Adds, indexes, publishes. The datanet's lock is held through the guard `writer`.
+/// Reads and checks drafts against what a table has.
+async fn read(name: &DatanetName, table: &Table, drafts: Drafts, options: &IngestOptions) -> Result<Input, IndexError> {
+    let ids = existing_ids(name, table).await?;
+    let of_task = options.clone();
+    let input = spawn_blocking(move || Input::read(drafts, ids, &of_task)).await??;
+    input.compared(name, table, options).await
+}
+
+/// Adds and publishes; indexes before that what is not searchable without, and the rest afterwards. The datanet's lock is held
+/// through the guard `writer`.
 async fn finish(
     datanet: Arc<Datanet>,
     writer: OwnedMutexGuard<Table>,
@@ -287,11 +323,11 @@ async fn finish(
     writer.add(batches).execute().await?;
     report.added = total;
     options.tell(IngestStage::Indexing, 0, total);
-    // The rows are in the table: publish them even if an index failed. Searches scan what is not indexed, and the next
-    // ingest or start tries again.
-    let indexed = update_indices(&writer).await;
+    // The rows are in the table: publish them even if an index failed. The next ingest or start tries again.
+    let searchable = make_searchable(&writer).await;
     report.snapshot = datanet.publish(&writer, leaves).await?;
-    indexed?;
+    searchable?;
+    datanet.index_in_background(writer);
     spawn_blocking(move || staging.remove()).await??;
     options.tell(IngestStage::Indexing, total, total);
     Ok(report)

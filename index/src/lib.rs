@@ -30,9 +30,10 @@ pub use embedder::{Embedder, EmbedderOptions};
 pub use error::IndexError;
 pub use index::{Index, IndexOptions};
 pub use ingest::{
-    Examination, IngestOptions, IngestProgress, IngestReport, IngestStage, ProgressFn, Rejection, Sample,
+    Examination, IngestOptions, IngestProgress, IngestReport, IngestStage, NearDuplicate, NearDuplicates, ProgressFn,
+    Rejection, Sample,
 };
 pub use minilm::{Embeddings, MiniLm};
 pub use names::{DatanetName, DatapointId};
 pub use readers::{Drafts, ReadError};
-pub use retrieve::{Candidate, LeftOut, Query, Retrieval, RetrievalMode, Source};
+pub use retrieve::{Candidate, LeftOut, Query, RERANKED, Rerank, Retrieval, RetrievalMode, Source};

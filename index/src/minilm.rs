@@ -120,24 +120,70 @@ impl MiniLm {
 
     /// v = m / |m|, m = mean of the last layer over the text's tokens.
     pub(crate) fn embed_batch(&self, batch: Batch) -> Result<Vec<(usize, Vec<f32>)>, IndexError> {
+        let texts = self.last_layer(batch)?;
+        let mean = |(place, tokens): (usize, Vec<f32>)| {
+            // The sum is as good as the mean: its length is divided out.
+            let mut vector = vec![0f32; self.dimensions];
+            for token in tokens.chunks_exact(self.dimensions) {
+                vector.iter_mut().zip(token).for_each(|(sum, x)| *sum += x);
+            }
+            normalise(&mut vector);
+            (place, vector)
+        };
+        Ok(texts.into_iter().map(mean).collect())
+    }
+
+    /// v_t = h_t / |h_t|, h the last layer, for every token t of each text but the two that mark its beginning and end.
+    pub(crate) fn token_vectors(&self, batch: Batch) -> Result<Vec<(usize, TokenVectors)>, IndexError> {
+        let dimensions = self.dimensions;
+        let texts = self.last_layer(batch)?.into_iter().map(|(place, mut tokens)| {
+            tokens.truncate(tokens.len().saturating_sub(dimensions));
+            tokens.drain(..dimensions.min(tokens.len()));
+            tokens.chunks_exact_mut(dimensions).for_each(normalise);
+            (place, TokenVectors { vectors: tokens, dimensions })
+        });
+        Ok(texts.collect())
+    }
+
+    /// The last layer of each text with its place: tokens x dimensions.
+    fn last_layer(&self, batch: Batch) -> Result<Vec<(usize, Vec<f32>)>, IndexError> {
         let lengths: Vec<usize> = batch.rows.iter().map(|row| row.ids.len()).collect();
         let ids = batch.rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
         let hidden = self.model.forward(ids, &lengths)?.flatten_all()?.to_vec1::<f32>()?; // tokens x dimensions
         let mut rest = hidden.as_slice();
-        let mut vectors = Vec::with_capacity(lengths.len());
+        let mut texts = Vec::with_capacity(lengths.len());
         for (row, length) in batch.rows.iter().zip(lengths) {
             let (text, after) = rest.split_at(length * self.dimensions);
             rest = after;
-            // The sum is as good as the mean: its length is divided out.
-            let mut vector = vec![0f32; self.dimensions];
-            for token in text.chunks_exact(self.dimensions) {
-                vector.iter_mut().zip(token).for_each(|(sum, x)| *sum += x);
-            }
-            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vector.iter_mut().for_each(|x| *x /= norm);
-            vectors.push((row.place, vector));
+            texts.push((row.place, text.to_vec()));
         }
-        Ok(vectors)
+        Ok(texts)
+    }
+}
+
+fn normalise(vector: &mut [f32]) {
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.iter_mut().for_each(|x| *x /= norm);
+}
+
+/// A vector of length 1 for each token of a text.
+pub(crate) struct TokenVectors {
+    /// tokens x dimensions
+    vectors: Vec<f32>,
+    dimensions: usize,
+}
+
+impl TokenVectors {
+    /// Late interaction (Khattab and Zaharia, "ColBERT", 2020): of each token of this query the best cosine among the passage's
+    /// tokens; the mean of these, -1 to 1. 0 if either has no tokens.
+    pub(crate) fn late_interaction(&self, passage: &Self) -> f64 {
+        let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let best = self.vectors.chunks_exact(self.dimensions).map(|token| {
+            let cosines = passage.vectors.chunks_exact(self.dimensions).map(|other| cosine(token, other));
+            f64::from(cosines.fold(f32::NEG_INFINITY, f32::max))
+        });
+        let count = self.vectors.len() / self.dimensions.max(1);
+        if count == 0 || passage.vectors.is_empty() { 0.0 } else { best.sum::<f64>() / count as f64 }
     }
 }
 

@@ -4,13 +4,15 @@
 //! | --- | --- | --- |
 //! | [`jsonl`] | a line | what the line says |
 //! | [`csv`] | a row | columns that are not known |
-//! | [`markdown`], [`text`] | a passage | `headings`, `passage` |
+//! | [`rows`] | a line, with the columns of any table | columns that are not known |
+//! | [`markdown`], [`text`], [`document`] | a passage | `headings`, `file`, `document`, `passage`, `characters`, `page` |
 //! | [`dictd`] | an entry | `headword`, `aliases`, `category`, `pronunciation` |
 //!
 //! A reader reports an unusable datapoint with its line and goes on, so that one run shows everything there is to mend.
 //! It never fetches anything and never holds more than [`ReadLimits`] allow. Defaults and the checks common to all
 //! formats are the ingest's.
 
+mod columns;
 mod csv;
 mod dictd;
 mod jsonl;
@@ -20,10 +22,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use self::columns::Columns;
 pub use self::csv::{Csv, csv};
 pub use self::dictd::{Dictd, DictionaryInfo, dictd};
-pub use self::jsonl::{Jsonl, jsonl};
-pub use self::prose::{Prose, markdown, text};
+pub use self::jsonl::{Jsonl, jsonl, rows};
+pub use self::prose::{Prose, document, markdown, text};
 use crate::Draft;
 
 /// What an ingest reads from.
@@ -38,11 +41,13 @@ pub struct ReadLimits {
     pub file_bytes: u64,
     /// Most characters of a passage cut from Markdown or text. 900 are about 200 tokens, and 256 are embedded.
     pub passage_chars: usize,
+    /// Most characters that a passage repeats of the one before it; 0: none, so that every word is cited from one place.
+    pub passage_overlap: usize,
 }
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        Self { datapoint_bytes: 256 * 1024, file_bytes: 1 << 30, passage_chars: 900 }
+        Self { datapoint_bytes: 256 * 1024, file_bytes: 1 << 30, passage_chars: 900, passage_overlap: 0 }
     }
 }
 

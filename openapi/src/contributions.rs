@@ -21,6 +21,17 @@ pub struct ContributionQuery {
     pub source: Option<String>,
     /// Licence of datapoints that name none; default: the datanet's.
     pub licence: Option<String>,
+    /// Which column is which field, for tables whose columns have other names: `text=body, contributor=author`, or a JSON object. A column that is
+    /// no field's becomes metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<String>,
+    /// Longest passage cut from prose, in characters (100 to 4,000); default 900, about 200 tokens, of which 256 are embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 100, maximum = 4000)]
+    pub passage_characters: Option<usize>,
+    /// Most characters that a passage repeats of the one before it; default 0, so that every word is cited from one place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passage_overlap: Option<usize>,
     /// What its reviewer should know.
     pub note: Option<String>,
     /// The contribution that this is a new version of.

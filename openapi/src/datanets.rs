@@ -157,6 +157,27 @@ pub enum IngestFormat {
     Text,
     /// A dictd dictionary: the `.index` file and the `.dict` or `.dict.dz` file.
     Dictd,
+    /// A table: a column `text` is required, unknown columns become metadata.
+    Parquet,
+    /// A web page, cut into passages along its headings.
+    Html,
+    /// A Word document, cut into passages along its headings.
+    Docx,
+    /// A PDF with text in it, cut into passages.
+    Pdf,
+}
+
+/// What is done with datapoints that nearly repeat others: of the same file, or of the datanet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NearDuplicates {
+    /// They are not looked for.
+    Ignore,
+    /// They are named in the report.
+    #[default]
+    Report,
+    /// They are named in the report and left out.
+    Refuse,
 }
 
 /// How to read the uploaded file, and what to assume where it is silent.
@@ -178,6 +199,79 @@ pub struct IngestQuery {
     /// Add what is valid though something else is not; default: all or nothing.
     #[serde(default)]
     pub keep_good: bool,
+    /// Which column is which field, for tables whose columns have other names: `text=body, contributor=author`, or a JSON object. A column that is
+    /// no field's becomes metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<String>,
+    /// Longest passage cut from prose, in characters (100 to 4,000); default 900, about 200 tokens, of which 256 are embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 100, maximum = 4000)]
+    pub passage_characters: Option<usize>,
+    /// Most characters that a passage repeats of the one before it; default 0, so that every word is cited from one place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passage_overlap: Option<usize>,
+    /// What is done with datapoints that nearly repeat others.
+    #[serde(default)]
+    #[param(inline)]
+    pub near_duplicates: NearDuplicates,
+}
+
+/// What adding a file would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Examination {
+    /// Datapoints in it.
+    pub read: u64,
+    /// Those that would be added.
+    pub new: u64,
+    /// Those that are there already, or twice in it.
+    pub duplicates: u64,
+    /// What has to be mended, the first 1,000.
+    pub rejected: Vec<Rejection>,
+    /// How many have to be mended in all.
+    pub rejected_total: u64,
+    /// What nearly repeats something, the first 1,000.
+    pub near_duplicates: Vec<NearDuplicate>,
+    /// How many do in all.
+    pub near_duplicates_total: u64,
+    /// The columns of a table, for mapping them to fields.
+    pub columns: Vec<String>,
+    /// The first of those that would be added.
+    pub first: Vec<Sample>,
+}
+
+/// A datapoint that cannot be added as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rejection {
+    /// Its line in the file, from 1; 0 if it is about the file.
+    pub line: u64,
+    /// What is wrong and how to mend it.
+    pub reason: String,
+}
+
+/// A datapoint that nearly repeats another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NearDuplicate {
+    /// Its line in the file, from 1.
+    pub line: u64,
+    /// Its id.
+    pub id: String,
+    /// The id of the one that it repeats.
+    pub of: String,
+    /// Of the three-word sequences of both, the part that is common, 0.8 to 1.
+    pub similarity: f64,
+}
+
+/// A datapoint as it would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Sample {
+    /// Its id.
+    pub id: String,
+    /// Its text, or how it begins.
+    pub text: String,
+    /// Who contributed it.
+    pub contributor: String,
+    /// Its licence.
+    pub licence: String,
 }
 
 /// Which datapoints are meant; without any, all.

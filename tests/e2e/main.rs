@@ -8,6 +8,7 @@ mod attribution;
 mod chat;
 mod cli;
 mod crash;
+mod documents;
 mod jwt;
 mod lanes;
 mod models;

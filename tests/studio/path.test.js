@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
-import { api, browser, clean, key, open, url, visit } from "./browser.js";
+import { accessible, api, browser, clean, key, open, url, visit } from "./browser.js";
 import { CONTRIBUTOR, file, filledDatanet, lines } from "./fixtures.js";
 
 after(() => browser.close());
@@ -162,5 +162,23 @@ test("a table with other column names is mapped, and read as its owner meant", a
   assert.equal(data[0].text, "A moth, found in a relay");
   assert.equal(data[0].contributor, "Grace Hopper");
   assert.deepEqual(data[0].metadata, { Topic: "bugs" });
+  clean(page);
+});
+
+test("a PDF is dropped, looked at, and cited by its page", async () => {
+  const page = await open();
+  await visit(page, "/datanets/trees?tab=add");
+  await page.setInputFiles('input[type="file"]', new URL("../documents/handbook.pdf", import.meta.url).pathname);
+  await page.getByRole("list", { name: "The first datapoints" }).getByText("thirty-four days").waitFor({ timeout: 60_000 });
+  await page.getByLabel("Contributor", { exact: true }).fill("Edda Marsh");
+  await page.getByText("contributor: Edda Marsh").first().waitFor();
+  await accessible(page, "add a PDF");
+  const { size } = (await api("GET", "/v1/datanets/trees")).snapshot;
+  await page.getByRole("button", { name: "Add to trees" }).click();
+  await page.getByText(/datapoints? added of/).waitFor({ timeout: 60_000 });
+  const { data } = await api("GET", `/v1/datanets/trees/datapoints?after=${size}`);
+  assert.equal(data[0].metadata.page, 1);
+  assert.equal(data[0].metadata.file, "handbook.pdf");
+  assert.equal(data[0].contributor, "Edda Marsh");
   clean(page);
 });

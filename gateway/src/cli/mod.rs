@@ -17,6 +17,7 @@ mod audit;
 mod client;
 mod datanets;
 mod eval;
+mod extract;
 mod ingest;
 mod init;
 mod keys;
@@ -70,6 +71,8 @@ enum Command {
     Serve(serve::Serve),
     /// Add a file's datapoints to a datanet
     Ingest(ingest::Ingest),
+    /// Offer a file's datapoints to a datanet of someone else
+    Contribute(ingest::Contribute),
     /// Search datanets, and see why each datapoint was found
     Search(search::Search),
     /// Ask a question; the answer streams, then its citations
@@ -110,6 +113,9 @@ enum Command {
     Config(ConfigCommand),
     /// Print the OpenAPI description
     Openapi,
+    /// Take text or rows out of a file, within limits
+    #[command(hide = true)]
+    Extract(extract::Extract),
 }
 
 #[derive(Args)]
@@ -134,6 +140,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pull(command) => pull::run(&global, command).await,
         Command::Serve(command) => serve::run(&global, command).await,
         Command::Ingest(command) => ingest::run(&global, command).await,
+        Command::Contribute(command) => ingest::contribute(&global, command).await,
         Command::Search(command) => search::run(&global, command).await,
         Command::Ask(command) => ask::run(&global, command).await,
         Command::Proof(command) => proof::run(&global, command).await,
@@ -163,6 +170,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
         },
+        Command::Extract(command) => extract::run(&command),
         Command::Openapi => {
             println!("{}", crate::http::description().to_pretty_json()?);
             Ok(ExitCode::SUCCESS)

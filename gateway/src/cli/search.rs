@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cairn_openapi::retrieval::{RetrievalMode, SearchRequest, SearchResponse};
+use cairn_openapi::retrieval::{Rerank, RetrievalMode, SearchRequest, SearchResponse};
 use clap::{Args, ValueEnum};
 use reqwest::Method;
 
@@ -34,6 +34,9 @@ pub(crate) struct Search {
     /// At most so many results of one contributor
     #[arg(long, value_name = "N")]
     per_contributor: Option<usize>,
+    /// Read the best 20 once more beside the query, token by token
+    #[arg(long)]
+    rerank: bool,
     /// Leave out what scores less
     #[arg(long, value_name = "SCORE")]
     minimum_score: Option<f64>,
@@ -59,6 +62,7 @@ pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<Exit
             Mode::Vector => RetrievalMode::Vector,
             Mode::FullText => RetrievalMode::FullText,
         },
+        rerank: if command.rerank { Rerank::LateInteraction } else { Rerank::None },
         filter: command.filter,
         since: command.since,
         until: command.until,
@@ -81,12 +85,13 @@ pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<Exit
             _ => "-".to_owned(),
         };
         println!(
-            "{}. {}: {}   vector {}  text {}  words {}",
+            "{}. {}: {}   vector {}  text {}{}  words {}",
             why.rank,
             result.datanet,
             result.id,
             part(why.vector_score, why.vector_rank),
             part(why.text_score, why.text_rank),
+            why.rerank_score.map(|score| format!("  rerank {score:.3}")).unwrap_or_default(),
             why.matched_terms.join(" ")
         );
         println!("   {}, {}, {}", result.contributor, result.contributed_at, result.licence);

@@ -15,10 +15,7 @@ use cairn_policy::Purpose;
 use cairn_proof::{Commitment, datapoint::Field};
 use serde_json::json;
 
-use super::{
-    datanets::known,
-    ingest::{check, receive},
-};
+use super::{datanets::known, ingest::receive};
 use crate::{
     access,
     auth::{Allowed, Anyone, Applications, Caller},
@@ -62,7 +59,6 @@ pub(crate) async fn contribute(
     tokio::fs::create_dir_all(&directory).await.map_err(ApiError::internal)?;
     let outcome = async {
         let files = receive(upload, &directory, state.config.upload_limit).await?;
-        check(&files, query.format)?;
         contributions::offer(&state.clone().into_inner(), &caller, &datanet, id, files, query.into_inner()).await
     };
     match outcome.await {

@@ -7,6 +7,7 @@ use actix_web::{
 use cairn_index::DatanetName;
 use cairn_openapi::{
     access::AccessBasis,
+    contributions::ContributionState,
     datanets::{
         Datanet, DatanetList, DatanetQuery, Datapoint, DatapointPage, Erasure, ErasureRequest, NewDatanet, PageQuery,
         TrainedOnList, TrainedOnQuery,
@@ -21,10 +22,11 @@ use serde_json::json;
 use crate::{
     access,
     auth::{Allowed, Anyone, Applications, Caller, Stewards, StewardsAndAuditors},
-    convert,
+    contributions, convert,
     error::{ApiError, Code},
+    ingest::originals,
     state::AppState,
-    store::datanets::Description,
+    store::{contributions::Contributions, datanets::Description},
 };
 
 /// Creates a datanet, owned by the caller.
@@ -107,6 +109,12 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let datanet = governed(&state, &caller, &name).await?;
     state.index.drop(&parsed(&datanet.name)?).await.map_err(convert::index_error)?;
+    originals::forget(&state.config, &datanet.name, None).await?;
+    for waiting in state.store.contributions(Contributions::To(&datanet.name)).await? {
+        if waiting.state == ContributionState::Waiting {
+            contributions::withdraw(&state, waiting).await?;
+        }
+    }
     state.store.delete_datanet(&datanet.name).await?;
     Ok(HttpResponse::NoContent().finish())
 }

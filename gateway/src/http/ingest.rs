@@ -1,29 +1,32 @@
-//! `POST /v1/datanets/{name}/ingest`: files in, a job out.
+//! Files into a datanet: `POST /v1/datanets/{name}/ingest` makes a job of them, `…/examine` says what that would do, and
+//! `GET …/documents/{document}` gives one back.
 
 use std::path::Path as FsPath;
 
 use actix_multipart::Multipart;
 use actix_web::{
-    HttpResponse, post,
-    web::{Data, Path, Query},
+    HttpResponse, get, post,
+    web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
-    datanets::{IngestFormat, IngestQuery},
+    datanets::{Examination, IngestQuery},
     error::ErrorEnvelope,
     jobs::Job,
 };
-use cairn_policy::Answer;
+use cairn_policy::{Answer, Purpose};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::datanets::known;
 use crate::{
-    auth::{Allowed, Contributors},
+    access,
+    auth::{Allowed, Applications, Contributors},
     contributions,
     error::{ApiError, Code},
+    ingest::{self, originals},
     jobs::{self, IngestSpec},
     state::AppState,
-    store::now,
+    store::{datanets::Description, now},
 };
 
 /// The files of an upload.
@@ -43,7 +46,7 @@ struct Upload {
     responses((status = 202, body = Job), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 413, body = ErrorEnvelope))
 )]
 #[post("/v1/datanets/{name}/ingest")]
-pub(crate) async fn ingest(
+pub(crate) async fn add(
     caller: Allowed<Contributors>,
     state: Data<AppState>,
     name: Path<String>,
@@ -64,15 +67,8 @@ pub(crate) async fn ingest(
     tokio::fs::create_dir_all(&directory).await.map_err(ApiError::internal)?;
     let outcome = async {
         let files = receive(upload, &directory, state.config.upload_limit).await?;
-        check(&files, query.format)?;
-        let spec = IngestSpec {
-            datanet: datanet.name.clone(),
-            files,
-            contributed_at: query.contributed_at.clone().unwrap_or_else(now),
-            query: query.into_inner(),
-            licence: datanet.licence,
-            contribution: None,
-        };
+        let spec = spec(datanet, files, query.into_inner());
+        ingest::check(&spec)?;
         Ok(state.jobs.ingest(id, &caller.subject, spec).await?)
     };
     match outcome.await {
@@ -83,6 +79,79 @@ pub(crate) async fn ingest(
             }
             Err(error)
         }
+    }
+}
+
+/// Reads and checks a file as adding it would, and adds nothing: what is new, what has to be mended, what nearly repeats something.
+#[utoipa::path(operation_id = "examine",
+    tag = "datanets",
+    params(("name" = String, Path,), IngestQuery),
+    request_body(content = Upload, content_type = "multipart/form-data"),
+    responses((status = 200, body = Examination), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 413, body = ErrorEnvelope))
+)]
+#[post("/v1/datanets/{name}/examine")]
+pub(crate) async fn examine(
+    caller: Allowed<Applications>,
+    state: Data<AppState>,
+    name: Path<String>,
+    query: Query<IngestQuery>,
+    upload: Multipart,
+) -> Result<Json<Examination>, ApiError> {
+    let datanet = known(&state, &caller, &name).await?;
+    if contributions::answer(&state, &caller, &datanet).await? == Answer::Deny {
+        let message = format!("the terms of {name} take no contributions by {}", caller.subject);
+        return Err(ApiError::new(Code::InsufficientScope, message));
+    }
+    let parent = state.config.data_dir.join("examined");
+    tokio::fs::create_dir_all(&parent).await.map_err(ApiError::internal)?;
+    // Gone when it goes out of scope, also when the caller goes away.
+    let directory = tempfile::tempdir_in(&parent).map_err(ApiError::internal)?;
+    let files = receive(upload, directory.path(), state.config.upload_limit).await?;
+    let spec = spec(datanet, files, query.into_inner());
+    ingest::check(&spec)?;
+    Ok(Json(ingest::examine(&state, &spec, directory.path()).await?))
+}
+
+/// The file that passages were cut from, by the SHA-256 that their metadata name (`document`). For those who may read all of the
+/// datanet.
+#[utoipa::path(operation_id = "retrieve_document", tag = "datanets", params(("name" = String, Path,), ("document" = String, Path,)), responses((status = 200, content_type = "application/octet-stream", body = String), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}/documents/{document}")]
+pub(crate) async fn document(
+    caller: Allowed<Applications>,
+    state: Data<AppState>,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (name, document) = path.into_inner();
+    let access = access::permitted(&state, &caller, &name, Purpose::Retrieval).await?;
+    if access.rows.is_some() {
+        let message = format!("your grant covers only some rows of {name}, and a document may hold others");
+        return Err(ApiError::new(Code::InsufficientScope, message));
+    }
+    access::count(&state, std::slice::from_ref(&access)).await?;
+    let missing = || {
+        let message = format!("{name} keeps no document {document}; when a passage is erased, so is its document");
+        ApiError::new(Code::NotFound, message)
+    };
+    let at = originals::find(&state.config, access.name.as_str(), &document).await?.ok_or_else(missing)?;
+    let file = at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let opened = tokio::fs::File::open(&at).await.map_err(ApiError::internal)?;
+    // Whatever it holds, a browser shall store it and not show it as a page of ours.
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        .insert_header(("x-content-type-options", "nosniff"))
+        .insert_header(("content-security-policy", "sandbox"))
+        .insert_header(("content-disposition", format!("attachment; filename=\"{file}\"")))
+        .streaming(tokio_util::io::ReaderStream::new(opened)))
+}
+
+fn spec(datanet: Description, files: Vec<String>, query: IngestQuery) -> IngestSpec {
+    IngestSpec {
+        datanet: datanet.name,
+        files,
+        contributed_at: query.contributed_at.clone().unwrap_or_else(now),
+        query,
+        licence: datanet.licence,
+        contribution: None,
     }
 }
 
@@ -126,15 +195,6 @@ fn file_name(given: &str) -> Result<String, ApiError> {
         ));
     }
     Ok(last.to_owned())
-}
-
-pub(super) fn check(files: &[String], format: IngestFormat) -> Result<(), ApiError> {
-    let wanted = if format == IngestFormat::Dictd { 2 } else { 1 };
-    if files.len() != wanted {
-        let name = jobs::format_name(format);
-        return Err(ApiError::invalid("file", format!("{} files were sent; {name} takes {wanted}", files.len())));
-    }
-    Ok(())
 }
 
 fn bad_form(error: actix_multipart::MultipartError) -> ApiError {

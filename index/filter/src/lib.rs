@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Every test is true or false. A field that is missing, `null` or of another type than the value passes no test but `!=`,
-//! which is the opposite of `=`. Text is compared character by character, so RFC 3339 moments in UTC compare by time.
+//! which is the opposite of `=`. Text is compared character by character; only `contributed_at`, in order with a date or an RFC
+//! 3339 moment, is compared by time, a date being its midnight in UTC.
 //! `contains` looks for a part of a text, or a text in a list.
 //!
 //! The meaning is [`Filter::matches`]. [`Filter::to_sql`] says the same to LanceDB: values are escaped, names are of
@@ -25,6 +26,7 @@ mod sql;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
@@ -143,13 +145,29 @@ impl Expression {
             Self::All(parts) => parts.iter().all(|part| part.matches(row)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(row)),
             Self::Not(part) => !part.matches(row),
-            Self::Test(Field::Plain(field), test) => test.of_text(row.text(*field)),
+            Self::Test(Field::Plain(field), test) => match test.moment(*field) {
+                Some((comparison, moment)) => {
+                    row.text(*field).and_then(microseconds).is_some_and(|at| comparison.holds(&at, &moment))
+                }
+                None => test.of_text(row.text(*field)),
+            },
             Self::Test(Field::Metadata(path), test) => test.of_json(at(row.metadata(), path)),
         }
     }
 }
 
 impl Test {
+    /// Where this asks for an order in time: how, and the moment in microseconds since 1970.
+    fn moment(&self, field: Plain) -> Option<(Comparison, i64)> {
+        match self {
+            Self::Compare(Comparison::Equal | Comparison::Unequal, _) => None,
+            Self::Compare(comparison, Value::Text(value)) if field == Plain::ContributedAt => {
+                Some((*comparison, microseconds(value)?))
+            }
+            _ => None,
+        }
+    }
+
     fn of_text(&self, text: Option<&str>) -> bool {
         match self {
             Self::Compare(Comparison::Unequal, value) => text.is_none_or(|text| !value.is_text(text)),
@@ -227,6 +245,14 @@ impl Value {
             _ => false,
         }
     }
+}
+
+/// The moment that a date or an RFC 3339 text names, in microseconds since 1970; none if it names none.
+fn microseconds(text: &str) -> Option<i64> {
+    let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
+    let date = (text.len() == 10).then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten().map(midnight);
+    let moment = date.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc()))?;
+    Some(moment.timestamp_micros())
 }
 
 /// The member of the metadata that a path names.
@@ -398,6 +424,7 @@ mod tests {
             r#"metadata.topic exists and not metadata.none exists and not source exists"#,
             r#"metadata.missing != "x" and source != "x""#,
             r#"contributed_at >= "2024-05-01" and contributed_at < "2024-06""#,
+            r#"contributed_at <= "2024-05-01T02:00:00+02:00" and contributed_at > "2024-05-01T01:00:00+02:00""#,
         ];
         for text in holds {
             let filter: Filter = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));

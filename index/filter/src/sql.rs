@@ -30,7 +30,12 @@ fn never_null(condition: &str) -> String {
 fn condition_of(field: &Field, test: &Test) -> String {
     match test {
         Test::Compare(Comparison::Equal | Comparison::Unequal, value) => equal(field, value),
-        Test::Compare(comparison, value) => compared(field, comparison.sign(), value),
+        Test::Compare(comparison, value) => match (field, moment(field, test)) {
+            (Field::Plain(plain), Some(moment)) => {
+                format!("(CAST(TRY_CAST({} AS TIMESTAMP(6)) AS BIGINT) {} {moment})", plain.name(), comparison.sign())
+            }
+            _ => compared(field, comparison.sign(), value),
+        },
         Test::In(values) => {
             let parts: Vec<String> = values.iter().map(|value| never_null(&equal(field, value))).collect();
             format!("({})", parts.join(" OR "))
@@ -61,6 +66,11 @@ fn condition_of(field: &Field, test: &Test) -> String {
             Field::Metadata(path) => format!("({} != 'null')", extracted(path)),
         },
     }
+}
+
+fn moment(field: &Field, test: &Test) -> Option<i64> {
+    let Field::Plain(plain) = field else { return None };
+    test.moment(*plain).map(|(_, moment)| moment)
 }
 
 fn equal(field: &Field, value: &Value) -> String {

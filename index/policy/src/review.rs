@@ -106,8 +106,10 @@ pub fn tally(referral: &Referral<'_>, votes: &[Vote], absences: &[Absence], now:
         principals.extend(or_owner(&review.escalate_to));
     }
     principals.retain(|person| may_decide(person));
-    // Fewer people may be left than the terms ask for: then all of them have to agree.
-    let required = review.required.min(u32::try_from(principals.len()).unwrap_or(u32::MAX)).max(1);
+    // Fewer people may be left than the terms ask for: then all of them have to agree. Over sensitive data never fewer than asked
+    // for say yes; what is missing then is named by the terms anew, or the request denied by those who are left.
+    let left = review.required.min(u32::try_from(principals.len()).unwrap_or(u32::MAX)).max(1);
+    let required = if referral.terms.sensitive { review.required } else { left };
 
     // One voice a principal, one word a person.
     let (mut spoken, mut heard) = (BTreeSet::new(), BTreeSet::new());
@@ -125,7 +127,7 @@ pub fn tally(referral: &Referral<'_>, votes: &[Vote], absences: &[Absence], now:
     }
     let standing = if yes >= required {
         Standing::Approved
-    } else if no >= required {
+    } else if no >= left {
         Standing::Rejected
     } else if now >= deadline && review.after_deadline == AfterDeadline::Grant && no == 0 && !referral.terms.sensitive {
         Standing::ApprovedBySilence

@@ -218,3 +218,15 @@ fn what_nobody_decides_is_passed_on_and_sensitive_data_is_never_granted_by_silen
     case.barred.push("boss".into());
     assert_eq!(people(&case.at(&[], 1)), Vec::<&str>::new(), "nobody is left, and it says so");
 }
+
+#[test]
+fn sensitive_data_opens_to_no_fewer_voices_than_its_terms_ask_for() {
+    let mut case = Case::new(&["ada", "ben", "req"], 3);
+    case.terms.review.escalate_to = vec!["ada".into()];
+    let both = [("ada", None, true), ("ben", None, true)];
+    assert_eq!(case.at(&both, 1).standing, Standing::Approved, "all who are left");
+    case.terms.sensitive = true;
+    let waiting = case.at(&both, 1);
+    assert_eq!((waiting.standing, waiting.required), (Standing::Waiting, 3));
+    assert_eq!(case.at(&[("ada", None, false), ("ben", None, false)], 1).standing, Standing::Rejected);
+}

@@ -1,6 +1,7 @@
 //! The first step of an ingest: every draft read, checked and compared with what is there.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow_array::Array;
 use chrono::{SecondsFormat, Utc};
@@ -8,7 +9,8 @@ use futures::TryStreamExt;
 use lancedb::Table;
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
 
-use super::{IngestOptions, IngestStage, Rejection};
+use super::near::near_duplicates;
+use super::{IngestOptions, IngestStage, NearDuplicate, NearDuplicates, Rejection};
 use crate::datapoint::Checked;
 use crate::schema::{Columns, hash_at};
 use crate::{DatanetName, Draft, Drafts, IndexError, ReadError};
@@ -26,12 +28,23 @@ pub(super) struct Input {
     /// The first [`MOST_REJECTIONS`].
     pub(super) rejected: Vec<Rejection>,
     pub(super) rejected_total: u64,
+    /// The first [`MOST_REJECTIONS`].
+    pub(super) near_duplicates: Vec<NearDuplicate>,
+    pub(super) near_duplicates_total: u64,
 }
 
 impl Input {
     /// Reads everything. `ids` are those of the datanet. Blocking.
     pub(super) fn read(drafts: Drafts, ids: Ids, options: &IngestOptions) -> Result<Self, IndexError> {
-        let mut input = Self { read: 0, checked: Vec::new(), duplicates: 0, rejected: Vec::new(), rejected_total: 0 };
+        let mut input = Self {
+            read: 0,
+            checked: Vec::new(),
+            duplicates: 0,
+            rejected: Vec::new(),
+            rejected_total: 0,
+            near_duplicates: Vec::new(),
+            near_duplicates_total: 0,
+        };
         let mut known = ids;
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
         for draft in drafts {
@@ -47,6 +60,30 @@ impl Input {
         }
         options.tell(IngestStage::Reading, input.read, input.read);
         Ok(input)
+    }
+
+    /// Finds what nearly repeats something in the input or the table, and leaves it out where that is asked for.
+    pub(super) async fn compared(
+        mut self,
+        name: &DatanetName,
+        table: &Table,
+        options: &IngestOptions,
+    ) -> Result<Self, IndexError> {
+        if options.near_duplicates == NearDuplicates::Ignore || self.checked.is_empty() {
+            return Ok(self);
+        }
+        options.tell(IngestStage::Comparing, 0, 0);
+        let checked = Arc::new(std::mem::take(&mut self.checked));
+        let mut found = near_duplicates(name, table, checked.clone(), options).await?;
+        self.checked = Arc::unwrap_or_clone(checked);
+        if options.near_duplicates == NearDuplicates::Refuse {
+            let mut repeats = found.iter().map(Option::is_some);
+            self.checked.retain(|_| !repeats.next().unwrap_or_default());
+        }
+        found.retain(Option::is_some);
+        self.near_duplicates_total = found.len() as u64;
+        self.near_duplicates = found.into_iter().flatten().take(MOST_REJECTIONS).collect();
+        Ok(self)
     }
 
     fn take(&mut self, draft: Draft, known: &mut Ids, options: &IngestOptions, now: &str) {

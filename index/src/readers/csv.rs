@@ -1,8 +1,7 @@
 //! CSV: a header row, then a datapoint a row.
 //!
-//! The column `text` is required; `id`, `contributor`, `contributed_at`, `source`, `licence` mean what they mean in
-//! [`jsonl`](super::jsonl), and `metadata` holds a JSON object. Every other column becomes metadata, as a string.
-//! Empty cells count as absent.
+//! [`Columns`] says which column is which field; the text's is required, and `metadata` holds a JSON object. Every other column
+//! becomes metadata, as a string. Empty cells count as absent.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,12 +9,13 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, StringRecord, StringRecordsIntoIter, Trim};
 use serde_json::{Map, Value};
 
+use super::columns::{Columns, Field};
 use super::jsonl::metadata_object;
 use super::{ReadError, ReadLimits, open};
 use crate::Draft;
 
 /// Reads a CSV file; fails at once if its header row cannot be used.
-pub fn csv(path: &Path, limits: &ReadLimits) -> Result<Csv, ReadError> {
+pub fn csv(path: &Path, mapping: &Columns, limits: &ReadLimits) -> Result<Csv, ReadError> {
     let malformed = |reason| ReadError::Malformed { path: path.to_owned(), line: 1, reason };
     let mut reader = ReaderBuilder::new().trim(Trim::Headers).from_reader(open(path)?);
     let headers = reader.headers().map_err(|source| csv_error(path, 1, source))?;
@@ -28,9 +28,8 @@ pub fn csv(path: &Path, limits: &ReadLimits) -> Result<Csv, ReadError> {
             return Err(malformed(format!("column `{name}` stands twice: rename one")));
         }
     }
-    if !columns.iter().any(|name| name == "text") {
-        return Err(malformed(format!("no column is named `text`; there are: {}", columns.join(", "))));
-    }
+    mapping.check(&columns).map_err(malformed)?;
+    let columns = columns.into_iter().map(|name| (mapping.field(&name), name)).collect();
     let most = limits.datapoint_bytes;
     Ok(Csv { path: path.to_owned(), columns, records: reader.into_records(), most, ended: false })
 }
@@ -38,7 +37,8 @@ pub fn csv(path: &Path, limits: &ReadLimits) -> Result<Csv, ReadError> {
 /// The drafts of a CSV file.
 pub struct Csv {
     path: PathBuf,
-    columns: Vec<String>,
+    /// Each column's field and name.
+    columns: Vec<(Option<Field>, String)>,
     records: StringRecordsIntoIter<File>,
     most: usize,
     ended: bool,
@@ -48,19 +48,13 @@ impl Csv {
     fn draft(&self, record: &StringRecord, line: u64) -> Result<Draft, ReadError> {
         let mut draft = Draft { line, ..Draft::default() };
         let mut metadata = Map::new();
-        for (column, cell) in self.columns.iter().zip(record) {
+        for ((field, column), cell) in self.columns.iter().zip(record) {
             if cell.is_empty() {
                 continue;
             }
             let value = cell.to_owned();
-            match column.as_str() {
-                "text" => draft.text = value,
-                "id" => draft.id = Some(value),
-                "contributor" => draft.contributor = Some(value),
-                "contributed_at" => draft.contributed_at = Some(value),
-                "source" => draft.source = Some(value),
-                "licence" => draft.licence = Some(value),
-                "metadata" => {
+            match field {
+                Some(Field::Metadata) => {
                     let object = metadata_object(&value);
                     metadata.extend(object.map_err(|source| ReadError::Json {
                         path: self.path.clone(),
@@ -68,7 +62,8 @@ impl Csv {
                         source,
                     })?);
                 }
-                _ => {
+                Some(field) => field.fill(&mut draft, value),
+                None => {
                     metadata.insert(column.clone(), Value::String(value));
                 }
             }

@@ -9,7 +9,8 @@
 //! | `source`, `licence` | string | |
 //! | `metadata` | object | free |
 //!
-//! An unknown key is an error, for a misspelt `contributer` would otherwise lose an attribution silently; so is a key
+//! [`rows`] reads the rows of any table instead: [`Columns`] says which key is which field, and every other key becomes metadata.
+//! Otherwise an unknown key is an error, for a misspelt `contributer` would otherwise lose an attribution silently; so is a key
 //! that stands twice, which most JSON parsers resolve silently and differently.
 
 use std::fs::File;
@@ -20,13 +21,19 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::columns::{Columns, Field};
 use super::{ReadError, ReadLimits, open};
 use crate::Draft;
 
 /// Reads a JSON Lines file.
 pub fn jsonl(path: &Path, limits: &ReadLimits) -> Result<Jsonl, ReadError> {
     let reader = BufReader::with_capacity(1 << 16, open(path)?);
-    Ok(Jsonl { path: path.to_owned(), reader, line: 0, most: limits.datapoint_bytes, ended: false })
+    Ok(Jsonl { path: path.to_owned(), reader, columns: None, line: 0, most: limits.datapoint_bytes, ended: false })
+}
+
+/// Reads a JSON Lines file whose keys are the columns of a table.
+pub fn rows(path: &Path, columns: &Columns, limits: &ReadLimits) -> Result<Jsonl, ReadError> {
+    Ok(Jsonl { columns: Some(columns.clone()), ..jsonl(path, limits)? })
 }
 
 /// The drafts of a JSON Lines file.
@@ -34,6 +41,8 @@ pub fn jsonl(path: &Path, limits: &ReadLimits) -> Result<Jsonl, ReadError> {
 pub struct Jsonl {
     path: PathBuf,
     reader: BufReader<File>,
+    /// Which key is which field; none: each has its own name, and there are no others.
+    columns: Option<Columns>,
     line: u64,
     most: usize,
     ended: bool,
@@ -69,21 +78,19 @@ impl Jsonl {
             line,
             byte: e.valid_up_to(),
         })?;
-        let object: Line =
-            serde_json::from_str(text).map_err(|source| ReadError::Json { path: path.clone(), line, source })?;
-        if object.text.len() > self.most {
+        let json = |source| ReadError::Json { path: path.clone(), line, source };
+        let draft = match &self.columns {
+            None => serde_json::from_str::<Line>(text).map_err(json)?.draft(line),
+            Some(columns) => {
+                let row = metadata_object(text).map_err(json)?;
+                let malformed = |reason| ReadError::Malformed { path: path.clone(), line, reason };
+                row_draft(row, columns, line).map_err(malformed)?
+            }
+        };
+        if draft.text.len() > self.most {
             return Err(ReadError::TooLarge { path: path.clone(), line, most: self.most });
         }
-        Ok(Draft {
-            line,
-            id: object.id,
-            text: object.text,
-            contributor: object.contributor,
-            contributed_at: object.contributed_at,
-            source: object.source,
-            licence: object.licence,
-            metadata: object.metadata.unwrap_or_default(),
-        })
+        Ok(draft)
     }
 }
 
@@ -121,6 +128,41 @@ struct Line {
     licence: Option<String>,
     #[serde(default, deserialize_with = "metadata")]
     metadata: Option<Map<String, Value>>,
+}
+
+impl Line {
+    fn draft(self, line: u64) -> Draft {
+        Draft {
+            line,
+            id: self.id,
+            text: self.text,
+            contributor: self.contributor,
+            contributed_at: self.contributed_at,
+            source: self.source,
+            licence: self.licence,
+            metadata: self.metadata.unwrap_or_default(),
+        }
+    }
+}
+
+/// A row of a table. Numbers may stand where a string is expected, as an id does; what is null is absent.
+fn row_draft(row: Map<String, Value>, columns: &Columns, line: u64) -> Result<Draft, String> {
+    columns.check(row.keys())?;
+    let mut draft = Draft { line, ..Draft::default() };
+    for (name, value) in row {
+        match (columns.field(&name), value) {
+            (_, Value::Null) => {}
+            (None, value) => {
+                draft.metadata.insert(name, value);
+            }
+            (Some(Field::Metadata), Value::Object(object)) => draft.metadata.extend(object),
+            (Some(Field::Metadata), _) => return Err(format!("`{name}` must be an object")),
+            (Some(field), Value::String(value)) => field.fill(&mut draft, value),
+            (Some(field), Value::Number(value)) => field.fill(&mut draft, value.to_string()),
+            (Some(_), _) => return Err(format!("`{name}` must be a string")),
+        }
+    }
+    Ok(draft)
 }
 
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Map<String, Value>>, D::Error> {

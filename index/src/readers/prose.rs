@@ -1,14 +1,23 @@
-//! Prose: Markdown and plain text, cut into passages that fit an embedding.
+//! Prose: Markdown, plain text and documents, cut into passages that fit an embedding.
 //!
-//! The cuts are text-splitter's: at headings and blocks for Markdown, at paragraphs and sentences for text, and only
-//! then in between. A passage's metadata say under which `headings` it stands, outermost first, and the how-manieth
-//! `passage` of the file it is.
+//! The cuts are text-splitter's: at headings and blocks for Markdown, at paragraphs and sentences otherwise, and only then in
+//! between. A passage's metadata say where it stands:
+//!
+//! | key | |
+//! | --- | --- |
+//! | `headings` | those it stands under, outermost first |
+//! | `file`, `document` | the file's name, and SHA-256 (hex) of its bytes |
+//! | `passage` | the how-manieth of the file, from 0 |
+//! | `characters` | from where to where in the file's text, half-open, in Unicode scalar values |
+//! | `page` | the page on which it begins, from 1, for files that have pages |
 
 use std::path::{Path, PathBuf};
 
+use cairn_documents::Document;
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde_json::{Map, Value, json};
-use text_splitter::{MarkdownSplitter, TextSplitter};
+use sha2::{Digest, Sha256};
+use text_splitter::{ChunkConfig, MarkdownSplitter, TextSplitter};
 
 use super::{ReadError, ReadLimits, open, read_whole};
 use crate::Draft;
@@ -16,46 +25,115 @@ use crate::Draft;
 /// Reads a Markdown file.
 pub fn markdown(path: &Path, limits: &ReadLimits) -> Result<Prose, ReadError> {
     let whole = whole_text(path, limits)?;
-    let headings = headings(&whole);
-    let splitter = MarkdownSplitter::new(limits.passage_chars);
-    let passages = splitter.chunk_indices(&whole).map(|(at, passage)| {
+    let headings = headings(&whole.text);
+    let splitter = MarkdownSplitter::new(chunks(limits));
+    let passages = splitter.chunk_indices(&whole.text).map(|(at, passage)| {
         let end = at + passage.len();
         // A passage that opens with headings stands under them, not under what came before.
         let opening = passage.lines().take_while(|line| line.starts_with('#') || line.trim().is_empty());
         let opened = at + opening.map(|line| line.len() + 1).sum::<usize>();
-        let path = path_at(&headings, opened.min(end).max(at + 1));
-        (at, passage.to_owned(), path)
+        Passage { at, text: passage.to_owned(), headings: path_at(&headings, opened.min(end).max(at + 1)), page: None }
     });
-    Ok(Prose::new(path, &whole, passages.collect()))
+    Ok(Prose::new(&whole, passages.collect()))
 }
 
 /// Reads a plain text file.
 pub fn text(path: &Path, limits: &ReadLimits) -> Result<Prose, ReadError> {
     let whole = whole_text(path, limits)?;
-    let splitter = TextSplitter::new(limits.passage_chars);
-    let passages = splitter.chunk_indices(&whole).map(|(at, passage)| (at, passage.to_owned(), Vec::new()));
-    Ok(Prose::new(path, &whole, passages.collect()))
+    let splitter = TextSplitter::new(chunks(limits));
+    let passages = splitter.chunk_indices(&whole.text);
+    let passages = passages.map(|(at, text)| Passage { at, text: text.to_owned(), headings: Vec::new(), page: None });
+    Ok(Prose::new(&whole, passages.collect()))
 }
 
-/// The passages of a Markdown or text file.
+/// Reads a document whose text was taken out of the file at `path`.
+pub fn document(path: &Path, of: Document, limits: &ReadLimits) -> Result<Prose, ReadError> {
+    let bytes = read_whole(open(path)?, path, limits.file_bytes)?;
+    let Document { title, text, headings, pages } = of;
+    let headings: Vec<(usize, usize, String)> =
+        headings.into_iter().map(|heading| (heading.at, usize::from(heading.level), heading.text)).collect();
+    let splitter = TextSplitter::new(chunks(limits));
+    let mut passages = Vec::new();
+    // Section by section, so that no passage runs on under the next heading.
+    let starts: Vec<usize> = std::iter::once(0).chain(headings.iter().map(|heading| heading.0)).collect();
+    for (number, start) in starts.iter().copied().enumerate() {
+        let end = starts.get(number + 1).copied().unwrap_or(text.len());
+        for (within, passage) in splitter.chunk_indices(&text[start..end]) {
+            let at = start + within;
+            let mut path = path_at(&headings, at + 1);
+            if path.is_empty() {
+                path.extend(title.clone());
+            }
+            // A heading alone says nothing that the passages under it do not say.
+            if headings.iter().any(|(_, _, heading)| heading == passage) {
+                continue;
+            }
+            let page = (!pages.is_empty()).then(|| pages.partition_point(|page| *page <= at).max(1));
+            passages.push(Passage { at, text: passage.to_owned(), headings: path, page });
+        }
+    }
+    Ok(Prose::new(&Whole::new(path, &bytes, text), passages))
+}
+
+fn chunks(limits: &ReadLimits) -> ChunkConfig<text_splitter::Characters> {
+    let most = limits.passage_chars.max(1);
+    // It fails only for an overlap as long as a passage.
+    let overlapping = ChunkConfig::new(most).with_overlap(limits.passage_overlap.min(most - 1));
+    overlapping.unwrap_or_else(|_| ChunkConfig::new(most))
+}
+
+/// A file's text, with what is said of the file in each passage.
+struct Whole {
+    file: String,
+    /// SHA-256 of the file's bytes (hex).
+    document: String,
+    text: String,
+}
+
+impl Whole {
+    fn new(path: &Path, bytes: &[u8], text: String) -> Self {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { file, document: hex::encode(Sha256::digest(bytes)), text }
+    }
+}
+
+struct Passage {
+    /// Byte offset in the file's text.
+    at: usize,
+    text: String,
+    headings: Vec<String>,
+    page: Option<usize>,
+}
+
+/// The passages of a file.
 #[derive(Debug)]
 pub struct Prose {
-    source: String,
-    passages: std::iter::Enumerate<std::vec::IntoIter<(u64, String, Vec<String>)>>,
+    drafts: std::vec::IntoIter<Draft>,
 }
 
 impl Prose {
-    /// `passages`: byte offset, text, headings.
-    fn new(path: &Path, whole: &str, passages: Vec<(usize, String, Vec<String>)>) -> Self {
-        let (mut line, mut upto) = (1, 0);
-        let with_lines = passages.into_iter().map(|(at, passage, headings)| {
-            line += whole[upto..at].matches('\n').count() as u64;
-            upto = at;
-            (line, passage, headings)
+    fn new(whole: &Whole, passages: Vec<Passage>) -> Self {
+        let (mut line, mut characters, mut upto) = (1, 0, 0);
+        let drafts = passages.into_iter().enumerate().map(|(number, passage)| {
+            // Passages begin one after the other, also where they overlap.
+            let between = &whole.text[upto..passage.at];
+            line += between.matches('\n').count() as u64;
+            characters += between.chars().count();
+            upto = passage.at;
+            let mut metadata = Map::new();
+            if !passage.headings.is_empty() {
+                metadata.insert("headings".to_owned(), json!(passage.headings));
+            }
+            metadata.insert("file".to_owned(), Value::String(whole.file.clone()));
+            metadata.insert("document".to_owned(), Value::String(whole.document.clone()));
+            metadata.insert("passage".to_owned(), json!(number));
+            metadata.insert("characters".to_owned(), json!([characters, characters + passage.text.chars().count()]));
+            if let Some(page) = passage.page {
+                metadata.insert("page".to_owned(), json!(page));
+            }
+            Draft { line, text: passage.text, metadata, ..Draft::default() }
         });
-        let passages: Vec<_> = with_lines.collect();
-        let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { source, passages: passages.into_iter().enumerate() }
+        Self { drafts: drafts.collect::<Vec<_>>().into_iter() }
     }
 }
 
@@ -63,26 +141,22 @@ impl Iterator for Prose {
     type Item = Result<Draft, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (number, (line, text, headings)) = self.passages.next()?;
-        let mut metadata = Map::new();
-        if !headings.is_empty() {
-            metadata.insert("headings".to_owned(), json!(headings));
-        }
-        metadata.insert("file".to_owned(), Value::String(self.source.clone()));
-        metadata.insert("passage".to_owned(), json!(number));
-        Some(Ok(Draft { line, text, metadata, ..Draft::default() }))
+        self.drafts.next().map(Ok)
     }
 }
 
-fn whole_text(path: &Path, limits: &ReadLimits) -> Result<String, ReadError> {
+fn whole_text(path: &Path, limits: &ReadLimits) -> Result<Whole, ReadError> {
     let bytes = read_whole(open(path)?, path, limits.file_bytes)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let byte = error.utf8_error().valid_up_to();
-        let before = &error.as_bytes()[..byte];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count() as u64;
-        let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        ReadError::NotUtf8 { path: PathBuf::from(path), line, byte: byte - start }
-    })
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Whole::new(path, &bytes, text.to_owned())),
+        Err(error) => {
+            let byte = error.valid_up_to();
+            let before = &bytes[..byte];
+            let line = 1 + before.iter().filter(|b| **b == b'\n').count() as u64;
+            let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            Err(ReadError::NotUtf8 { path: PathBuf::from(path), line, byte: byte - start })
+        }
+    }
 }
 
 /// Every heading: where it begins, its level from 1, its text.

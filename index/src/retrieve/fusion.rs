@@ -84,6 +84,7 @@ fn unranked(datapoint: Datapoint) -> Candidate {
         text_score: None,
         text_rank: None,
         phrase_score: None,
+        rerank_score: None,
         matched_terms: Vec::new(),
         fused_score: 0.0,
         rank: 0,

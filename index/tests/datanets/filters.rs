@@ -45,12 +45,23 @@ fn draft(at: usize, random: &mut StdRng) -> Draft {
             metadata.insert(key.to_owned(), value(random));
         }
     }
+    // Some name the same moment, some are in another order as text than in time, some are beyond what 64 bits of nanoseconds hold.
+    let moments = [
+        "2024-05-01",
+        "2024-05-01T00:00:00Z",
+        "2024-05-01T02:00:00+02:00",
+        "2024-05-01T01:59:59.999999+02:00",
+        "2024-04-30T23:30:00-02:00",
+        "2024-06-02",
+        "0900-01-01",
+        "9999-12-31T23:59:59Z",
+    ];
     Draft {
         line: at as u64 + 1,
         id: Some(format!("row-{at}")),
         text: format!("A heron numbered {at}."),
         contributor: Some(["Ada", "O'Neil", "Zoë"][at % 3].to_owned()),
-        contributed_at: Some(format!("2024-0{}-01", 1 + at % 9)),
+        contributed_at: Some(moments[at % moments.len()].to_owned()),
         source: at.is_multiple_of(2).then(|| "book".to_owned()),
         licence: Some("CC0".to_owned()),
         metadata,
@@ -78,6 +89,9 @@ fn filter(random: &mut StdRng, depth: usize) -> String {
         "\"null\"",
         "\"a\\\"b\"",
         "\"2024-05-01\"",
+        "\"2024-05-01T02:00:00+02:00\"",
+        "\"0900-01-01T00:00:01Z\"",
+        "\"2024-05\"",
         "\"Ada\"",
         "\"O'Neil\"",
         "\"book\"",
@@ -90,7 +104,8 @@ fn filter(random: &mut StdRng, depth: usize) -> String {
         *["metadata.a", "metadata.b", "metadata.`odd key`", "metadata.a.c", "metadata.none"].choose(random).unwrap();
     let plain = *["id", "contributor", "contributed_at", "licence", "source"].choose(random).unwrap();
     let sign = *["=", "!=", "<", "<=", ">", ">=", "contains", "starts_with"].choose(random).unwrap();
-    match random.random_range(0..6) {
+    match random.random_range(0..7) {
+        6 => format!("contributed_at {sign} {text}"),
         0 => format!("{plain} {sign} {text}"),
         1 => format!("{plain} in ({text}, \"Ada\")"),
         2 => format!("{metadata} exists"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cairn_index::{Draft, Index, IndexError, IngestOptions, IngestStage};
+use cairn_index::{Draft, Index, IndexError, IngestOptions, IngestStage, NearDuplicates, Query, RetrievalMode};
 use cairn_proof::merkle::verify_inclusion;
 use cairn_proof::{Commitment, Hash};
 use tempfile::TempDir;
@@ -49,7 +49,8 @@ async fn rows_are_added_once_and_a_new_process_finds_the_same_tree() {
     check_all_proofs(&index, "facts").await;
 
     let reopened = open(dir.path(), &embedder).await;
-    assert_eq!(reopened.list(), std::slice::from_ref(&second.snapshot));
+    let listed = reopened.list();
+    assert_eq!((listed[0].size, listed[0].root), (second.snapshot.size, second.snapshot.root));
     check_all_proofs(&reopened, "facts").await;
 
     let page = reopened.page(&name, 1, 5, None).await.unwrap();
@@ -139,4 +140,47 @@ async fn a_reader_in_another_process_catches_up() {
     let report = reader.ingest(&name, drafts(["a list"]), options(dir.path())).await.unwrap();
     assert_eq!(writer.refresh(&name).await.unwrap(), report.snapshot);
     check_all_proofs(&writer, "facts").await;
+}
+
+#[tokio::test]
+async fn near_duplicates_are_named_or_refused_within_the_input_and_against_the_table() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("near");
+    index.create(&name).await.unwrap();
+    let text = "The tanks hold four thousand litres of oil, and when fewer than nine hundred are left the keeper on watch \
+                orders more by telegram and writes the hour of the order into the brass ledger beside the door.";
+    let changed = |word: &str| text.replace("brass", word);
+    let report = index.ingest(&name, drafts([text.to_owned(), changed("iron")]), options(dir.path())).await.unwrap();
+    assert_eq!((report.added, report.near_duplicates_total), (2, 1));
+    let first = index.page(&name, 0, 1, None).await.unwrap().remove(0);
+    assert_eq!((report.near_duplicates[0].line, report.near_duplicates[0].of.as_str()), (2, first.id.as_str()));
+
+    let refused = IngestOptions { near_duplicates: NearDuplicates::Refuse, ..options(dir.path()) };
+    let texts = [changed("copper"), "Nothing of the kind.".to_owned()];
+    let report = index.ingest(&name, drafts(texts.clone()), refused.clone()).await.unwrap();
+    assert_eq!((report.added, report.near_duplicates_total, report.is_rejected()), (1, 1, false));
+    let examined = index.examine(&name, drafts([changed("tin")]), refused).await.unwrap();
+    assert_eq!((examined.new, examined.near_duplicates_total), (0, 1));
+    let ignored = IngestOptions { near_duplicates: NearDuplicates::Ignore, ..options(dir.path()) };
+    let report = index.ingest(&name, drafts(texts), ignored).await.unwrap();
+    assert_eq!((report.added, report.near_duplicates_total), (1, 0));
+}
+
+#[tokio::test]
+async fn new_rows_are_found_before_their_indices_are_built() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("birds");
+    index.create(&name).await.unwrap();
+    index.ingest(&name, drafts(["A heron waits for fish."]), options(dir.path())).await.unwrap();
+    let report = index.ingest(&name, drafts(["A quillfinch sings."]), options(dir.path())).await.unwrap();
+    // Whether or not the background is done by now.
+    for _ in 0..2 {
+        let words = Query { mode: RetrievalMode::FullText, ..Query::new("quillfinch", vec![name.clone()]) };
+        let found = index.retrieve(words).await.unwrap();
+        assert_eq!(found.candidates[0].datapoint.text, "A quillfinch sings.");
+        assert_eq!(found.snapshots, std::slice::from_ref(&report.snapshot), "the same rows are the same snapshot");
+        index.indexed(&name).await.unwrap();
+    }
 }

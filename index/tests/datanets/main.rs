@@ -2,6 +2,9 @@
 //!
 //! Those that embed need all-MiniLM-L6-v2: `CAIRN_TEST_MINILM` names its directory. They fail without it, for a test
 //! that skips itself tests nothing.
+//!
+//! With `CAIRN_TEST_S3` set to the address of an S3-compatible server that has a bucket named `cairn`, all of them keep their
+//! datanets there instead of in a directory: `./test` runs them both ways.
 #![allow(clippy::unwrap_used)]
 
 mod embedding;
@@ -11,6 +14,7 @@ mod ingest;
 mod readers;
 mod retrieval;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cairn_index::{
@@ -28,9 +32,24 @@ fn embedder() -> Embedder {
     Embedder::start(MiniLm::load(&model_dir()).unwrap(), &EmbedderOptions::default()).unwrap()
 }
 
+/// The index of a directory, or of a prefix of its name.
 async fn open(dir: &Path, embedder: &Embedder) -> Index {
-    let uri = dir.join("lance").to_string_lossy().into_owned();
-    Index::open(IndexOptions { uri, storage_options: Default::default(), embedder: embedder.clone() }).await.unwrap()
+    let (uri, storage_options) = match std::env::var("CAIRN_TEST_S3") {
+        Ok(endpoint) => {
+            let name = dir.file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
+            let options = [
+                ("endpoint", endpoint.as_str()),
+                ("allow_http", "true"),
+                ("region", "us-east-1"),
+                ("access_key_id", "tests"),
+                ("secret_access_key", "tests"),
+            ];
+            let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            (format!("s3://cairn/{name}"), options.into_iter().collect())
+        }
+        Err(_) => (dir.join("lance").to_string_lossy().into_owned(), HashMap::new()),
+    };
+    Index::open(IndexOptions { uri, storage_options, embedder: embedder.clone(), cache_bytes: 1 << 20 }).await.unwrap()
 }
 
 fn name(name: &str) -> DatanetName {

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use cairn_index::readers::{self, ReadLimits};
+use cairn_documents::{Document, Heading};
+use cairn_index::readers::{self, Columns, ReadLimits};
 use cairn_index::{Draft, ReadError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -93,7 +94,7 @@ fn csv_makes_other_columns_metadata() {
         "x.csv",
         "id,text,contributor,year,metadata\n1,\"two\nlines\",ada,1994,\"{\"\"k\"\":1}\"\n2,b,,,\n3,too,many,cells,here,now\n4,c,,,[]\n5,d,,,\n",
     );
-    let (read, errors) = outcome(readers::csv(&path, &ReadLimits::default()).unwrap());
+    let (read, errors) = outcome(readers::csv(&path, &Columns::default(), &ReadLimits::default()).unwrap());
     assert_eq!(read.iter().map(|d| d.id.clone().unwrap()).collect::<Vec<_>>(), ["1", "2", "5"]);
     assert_eq!(read[0].text, "two\nlines");
     assert_eq!(Value::Object(read[0].metadata.clone()), json!({"year": "1994", "k": 1}));
@@ -106,11 +107,13 @@ fn csv_makes_other_columns_metadata() {
 fn csv_needs_its_header() {
     let dir = TempDir::new().unwrap();
     for (header, message) in [("id,body\n", "`text`"), ("text,a,a\n", "twice"), ("text,\n", "no name")] {
-        let error = readers::csv(&file(&dir, "x.csv", header), &ReadLimits::default()).map(drop).unwrap_err();
+        let error = readers::csv(&file(&dir, "x.csv", header), &Columns::default(), &ReadLimits::default())
+            .map(drop)
+            .unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
     }
     let latin1 = file(&dir, "l.csv", b"text\nok\ncaf\xe9\n");
-    let (_, errors) = outcome(readers::csv(&latin1, &ReadLimits::default()).unwrap());
+    let (_, errors) = outcome(readers::csv(&latin1, &Columns::default(), &ReadLimits::default()).unwrap());
     assert_eq!(errors[0].0, 3);
     assert!(errors[0].1.contains("UTF-8"), "{}", errors[0].1);
 }
@@ -198,4 +201,54 @@ fn base64(mut number: usize) -> String {
             return text;
         }
     }
+}
+
+#[test]
+fn rows_of_a_table_are_read_by_its_columns() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, "x.jsonl", "{\"body\":\"one\",\"n\":7,\"k\":[1]}\n{\"body\":[]}\n{\"other\":1}\n");
+    let columns: Columns = "text=body,id=n".parse().unwrap();
+    let (read, errors) = outcome(readers::rows(&path, &columns, &ReadLimits::default()).unwrap());
+    assert_eq!((read.len(), read[0].text.as_str(), read[0].id.as_deref()), (1, "one", Some("7")));
+    assert_eq!(Value::Object(read[0].metadata.clone()), json!({"k": [1]}));
+    assert_eq!(errors.iter().map(|e| e.0).collect::<Vec<_>>(), [2, 3]);
+    assert!(errors[1].1.contains("`other`"), "{}", errors[1].1);
+}
+
+#[test]
+fn passages_of_a_document_know_their_section_page_and_place() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, "x.pdf", "the original's bytes");
+    let text = "Trees\n\nA tree grows – slowly.\n\nHeaps\n\nA heap is a heap.";
+    let at = |word: &str| text.find(word).unwrap();
+    let document = Document {
+        title: Some("Title".to_owned()),
+        text: text.to_owned(),
+        headings: vec![Heading { at: at("Heaps"), level: 1, text: "Heaps".to_owned() }],
+        pages: vec![0, at("Heaps")],
+    };
+    let limits = ReadLimits { passage_chars: 20, ..ReadLimits::default() };
+    let (read, _) = outcome(readers::document(&path, document, &limits).unwrap());
+    let seen: Vec<(&str, Value, Value)> = read
+        .iter()
+        .map(|draft| (draft.text.as_str(), draft.metadata["headings"].clone(), draft.metadata["page"].clone()))
+        .collect();
+    assert_eq!(seen.last().unwrap(), &("A heap is a heap.", json!(["Heaps"]), json!(2)));
+    assert_eq!((&seen[0].1, &seen[0].2), (&json!(["Title"]), &json!(1)));
+    for draft in &read {
+        let span: [usize; 2] = serde_json::from_value(draft.metadata["characters"].clone()).unwrap();
+        let there: String = text.chars().skip(span[0]).take(span[1] - span[0]).collect();
+        assert_eq!(there, draft.text);
+    }
+}
+
+#[test]
+fn passages_overlap_where_that_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let path = file(&dir, "x.txt", (0..60).map(|n| format!("word{n} ")).collect::<String>());
+    let limits = ReadLimits { passage_chars: 100, passage_overlap: 30, ..ReadLimits::default() };
+    let (read, _) = outcome(readers::text(&path, &limits).unwrap());
+    let spans: Vec<[usize; 2]> =
+        read.iter().map(|draft| serde_json::from_value(draft.metadata["characters"].clone()).unwrap()).collect();
+    assert!(spans.len() > 3 && spans.windows(2).all(|two| two[1][0] < two[0][1]), "{spans:?}");
 }

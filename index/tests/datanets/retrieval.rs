@@ -1,6 +1,6 @@
 //! Retrieval: scores, ranks and reasons of each candidate, over one datanet and several.
 
-use cairn_index::{Embedder, Index, IndexError, Query, RetrievalMode};
+use cairn_index::{Embedder, Index, IndexError, Query, Rerank, RetrievalMode};
 use tempfile::TempDir;
 
 use super::{drafts, embedder, name, open, options};
@@ -82,4 +82,45 @@ async fn users_text_is_never_syntax() {
     }
     let long = Query::new("tree ".repeat(50_000), vec![name("trees")]);
     assert_eq!(index.retrieve(long).await.unwrap().candidates.len(), 3);
+}
+
+#[tokio::test]
+async fn late_interaction_orders_the_best_and_says_so() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = two_datanets(&dir, &embedder).await;
+    let plain = Query::new("search tree on disk", vec![name("trees"), name("fruit")]);
+    let query = Query { rerank: Some(Rerank::LateInteraction), ..plain.clone() };
+    let found = index.retrieve(query).await.unwrap();
+    let scores: Vec<f64> = found.candidates.iter().map(|candidate| candidate.rerank_score.unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    assert!(scores[0] > scores[4] && scores[0] <= 1.0, "{scores:?}");
+    assert!(found.candidates[0].datapoint.text.starts_with("A B-tree"));
+    let unchanged = index.retrieve(plain).await.unwrap();
+    assert!(unchanged.candidates.iter().all(|candidate| candidate.rerank_score.is_none()));
+    // The same text is as near as can be, whatever stands beside it.
+    let same =
+        Query { rerank: Some(Rerank::LateInteraction), ..Query::new("Bananas are yellow.", vec![name("fruit")]) };
+    let same = index.retrieve(same).await.unwrap();
+    assert!(same.candidates[0].rerank_score.unwrap() > 0.999, "{:?}", same.candidates[0].rerank_score);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_query_ends_with_the_rows() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = two_datanets(&dir, &embedder).await;
+    let query = Query::new("yellow fruit", vec![name("fruit")]);
+    let first = index.retrieve(query.clone()).await.unwrap();
+    assert_eq!(index.retrieve(query.clone()).await.unwrap(), first);
+
+    index.ingest(&name("fruit"), drafts(["A lemon is a yellow fruit."]), options(dir.path())).await.unwrap();
+    let second = index.retrieve(query.clone()).await.unwrap();
+    assert_eq!(second.candidates[0].datapoint.text, "A lemon is a yellow fruit.");
+
+    index.erase(&name("fruit"), &[2]).await.unwrap();
+    let third = index.retrieve(query).await.unwrap();
+    assert!(third.candidates.iter().all(|candidate| !candidate.datapoint.text.contains("lemon")));
+    // The same question elsewhere is another query, though its embedding is known.
+    let elsewhere = index.retrieve(Query::new("yellow fruit", vec![name("trees")])).await.unwrap();
+    assert!(elsewhere.candidates.iter().all(|candidate| candidate.datapoint.datanet == name("trees")));
+    assert_eq!(elsewhere.tokens, first.tokens);
 }

@@ -636,6 +636,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datanets/{name}/examine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Reads and checks a file as adding it would, and adds nothing: what is new, what has to be mended, what nearly repeats something. */
+        post: operations["examine"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/datanets/{name}/documents/{document}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The file that passages were cut from, by the SHA-256 that their metadata name (`document`). For those who may read all of the
+         *     datanet.
+         */
+        get: operations["retrieve_document"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datanets/{name}/contributions": {
         parameters: {
             query?: never;
@@ -2306,6 +2343,42 @@ export interface components {
             findings: components["schemas"]["Finding"][];
             scope?: null | components["schemas"]["Scope"];
         };
+        /** @description What adding a file would do. */
+        Examination: {
+            /**
+             * Format: int64
+             * @description Datapoints in it.
+             */
+            read: number;
+            /**
+             * Format: int64
+             * @description Those that would be added.
+             */
+            new: number;
+            /**
+             * Format: int64
+             * @description Those that are there already, or twice in it.
+             */
+            duplicates: number;
+            /** @description What has to be mended, the first 1,000. */
+            rejected: components["schemas"]["Rejection"][];
+            /**
+             * Format: int64
+             * @description How many have to be mended in all.
+             */
+            rejected_total: number;
+            /** @description What nearly repeats something, the first 1,000. */
+            near_duplicates: components["schemas"]["NearDuplicate"][];
+            /**
+             * Format: int64
+             * @description How many do in all.
+             */
+            near_duplicates_total: number;
+            /** @description The columns of a table, for mapping them to fields. */
+            columns: string[];
+            /** @description The first of those that would be added. */
+            first: components["schemas"]["Sample"][];
+        };
         /** @description Files, newest first. */
         FileList: {
             /** @description `list`. */
@@ -2880,6 +2953,23 @@ export interface components {
             /** @description Its name. */
             function: components["schemas"]["FunctionName"];
         };
+        /** @description A datapoint that nearly repeats another. */
+        NearDuplicate: {
+            /**
+             * Format: int64
+             * @description Its line in the file, from 1.
+             */
+            line: number;
+            /** @description Its id. */
+            id: string;
+            /** @description The id of the one that it repeats. */
+            of: string;
+            /**
+             * Format: double
+             * @description Of the three-word sequences of both, the part that is common, 0.8 to 1.
+             */
+            similarity: number;
+        };
         /**
          * @description What is done with rows that nearly repeat others.
          * @enum {string}
@@ -3081,6 +3171,16 @@ export interface components {
             /** @description Where the proof bundle is. */
             proof_url: string;
         };
+        /** @description A datapoint that cannot be added as it is. */
+        Rejection: {
+            /**
+             * Format: int64
+             * @description Its line in the file, from 1; 0 if it is about the file.
+             */
+            line: number;
+            /** @description What is wrong and how to mend it. */
+            reason: string;
+        };
         /** @description What became of a contributor's earlier contributions. */
         Reputation: {
             /**
@@ -3109,6 +3209,11 @@ export interface components {
          * @enum {string}
          */
         RequestStatus: "waiting" | "granted" | "denied" | "withdrawn";
+        /**
+         * @description How the best candidates are put in order once more.
+         * @enum {string}
+         */
+        Rerank: "none" | "late_interaction";
         /** @description What the text of an answer has to be. */
         ResponseFormat: {
             /** @enum {string} */
@@ -3135,6 +3240,8 @@ export interface components {
             candidates?: number | null;
             /** @description How passages are found. */
             mode?: components["schemas"]["RetrievalMode"];
+            /** @description How the best of them are put in order once more. */
+            rerank?: components["schemas"]["Rerank"];
             /** @description What to search for; default: the last user message. */
             query?: string | null;
             /**
@@ -3208,6 +3315,17 @@ export interface components {
             /** @description What is learnt, such as `{text}`. */
             assistant: string;
         };
+        /** @description A datapoint as it would be. */
+        Sample: {
+            /** @description Its id. */
+            id: string;
+            /** @description Its text, or how it begins. */
+            text: string;
+            /** @description Who contributed it. */
+            contributor: string;
+            /** @description Its licence. */
+            licence: string;
+        };
         /** @description What is granted, at once or once people agree. */
         Scope: {
             /** @description For what. */
@@ -3235,6 +3353,8 @@ export interface components {
             top_k?: number | null;
             /** @description How they are found. */
             mode?: components["schemas"]["RetrievalMode"];
+            /** @description How the best of them are put in order once more. */
+            rerank?: components["schemas"]["Rerank"];
             /**
              * @description Only these rows: a filter over `id`, `contributor`, `contributed_at`, `licence`, `source` and `metadata.NAME`, such as
              *     `metadata.topic = "storage" and not contributor = "Ada"`.
@@ -3696,6 +3816,11 @@ export interface components {
             text_score?: number | null;
             /** @description Place in the full-text search, from 1. */
             text_rank?: number | null;
+            /**
+             * Format: double
+             * @description Score by late interaction, where that was asked for and it was among the best: these are in the order of it.
+             */
+            rerank_score?: number | null;
             /** @description Words of the query found in the datapoint. */
             matched_terms: string[];
             /** @description Why it is not among the results, though it was found: `minimum_score` or `contributor_cap`. */
@@ -5111,7 +5236,7 @@ export interface operations {
         parameters: {
             query: {
                 /** @description The file's format. */
-                format: "jsonl" | "csv" | "markdown" | "text" | "dictd";
+                format: "jsonl" | "csv" | "markdown" | "text" | "dictd" | "parquet" | "html" | "docx" | "pdf";
                 /** @description Contributor of datapoints that name none. */
                 contributor?: string;
                 /** @description Date of datapoints that name none (`2024-05-01` or RFC 3339); default: now. */
@@ -5122,6 +5247,17 @@ export interface operations {
                 licence?: string;
                 /** @description Add what is valid though something else is not; default: all or nothing. */
                 keep_good?: boolean;
+                /**
+                 * @description Which column is which field, for tables whose columns have other names: `text=body, contributor=author`, or a JSON object. A column that is
+                 *     no field's becomes metadata.
+                 */
+                columns?: string;
+                /** @description Longest passage cut from prose, in characters (100 to 4,000); default 900, about 200 tokens, of which 256 are embedded. */
+                passage_characters?: number;
+                /** @description Most characters that a passage repeats of the one before it; default 0, so that every word is cited from one place. */
+                passage_overlap?: number;
+                /** @description What is done with datapoints that nearly repeat others. */
+                near_duplicates?: "ignore" | "report" | "refuse";
             };
             header?: never;
             path: {
@@ -5169,6 +5305,117 @@ export interface operations {
             };
         };
     };
+    examine: {
+        parameters: {
+            query: {
+                /** @description The file's format. */
+                format: "jsonl" | "csv" | "markdown" | "text" | "dictd" | "parquet" | "html" | "docx" | "pdf";
+                /** @description Contributor of datapoints that name none. */
+                contributor?: string;
+                /** @description Date of datapoints that name none (`2024-05-01` or RFC 3339); default: now. */
+                contributed_at?: string;
+                /** @description Source of datapoints that name none. */
+                source?: string;
+                /** @description Licence of datapoints that name none; default: the datanet's. */
+                licence?: string;
+                /** @description Add what is valid though something else is not; default: all or nothing. */
+                keep_good?: boolean;
+                /**
+                 * @description Which column is which field, for tables whose columns have other names: `text=body, contributor=author`, or a JSON object. A column that is
+                 *     no field's becomes metadata.
+                 */
+                columns?: string;
+                /** @description Longest passage cut from prose, in characters (100 to 4,000); default 900, about 200 tokens, of which 256 are embedded. */
+                passage_characters?: number;
+                /** @description Most characters that a passage repeats of the one before it; default 0, so that every word is cited from one place. */
+                passage_overlap?: number;
+                /** @description What is done with datapoints that nearly repeat others. */
+                near_duplicates?: "ignore" | "report" | "refuse";
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Upload"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Examination"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                document: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_contributions: {
         parameters: {
             query?: never;
@@ -5202,7 +5449,7 @@ export interface operations {
         parameters: {
             query: {
                 /** @description The file's format. */
-                format: "jsonl" | "csv" | "markdown" | "text" | "dictd";
+                format: "jsonl" | "csv" | "markdown" | "text" | "dictd" | "parquet" | "html" | "docx" | "pdf";
                 /** @description Contributor of datapoints that name none; default: the caller. */
                 contributor?: string;
                 /** @description Date of datapoints that name none (`2024-05-01` or RFC 3339); default: now. */
@@ -5211,6 +5458,15 @@ export interface operations {
                 source?: string;
                 /** @description Licence of datapoints that name none; default: the datanet's. */
                 licence?: string;
+                /**
+                 * @description Which column is which field, for tables whose columns have other names: `text=body, contributor=author`, or a JSON object. A column that is
+                 *     no field's becomes metadata.
+                 */
+                columns?: string;
+                /** @description Longest passage cut from prose, in characters (100 to 4,000); default 900, about 200 tokens, of which 256 are embedded. */
+                passage_characters?: number;
+                /** @description Most characters that a passage repeats of the one before it; default 0, so that every word is cited from one place. */
+                passage_overlap?: number;
                 /** @description What its reviewer should know. */
                 note?: string;
                 /** @description The contribution that this is a new version of. */

@@ -2,26 +2,29 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { FileUp } from "lucide-react";
 import { type FormEvent, useState } from "react";
-import { api, body, request, type Schemas, upload } from "../../api/client";
+import { api, body, type Schemas } from "../../api/client";
 import { ended, useJob } from "../../api/follow-job";
 import { jobs } from "../../api/queries";
 import { Button, ButtonLink } from "../../ui/button";
 import { Drop } from "../../ui/drop";
 import { Badge, Bar, ErrorNote, Note, Spinner } from "../../ui/feedback";
-import { SelectField, TextField } from "../../ui/field";
+import { Checkbox, SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
 import { Ago, bytes, count, plural } from "../../ui/text";
-import { parseCsv } from "./csv";
-import { asItIs, FIELDS, guess, type Mapping, rewritten } from "./mapping";
-import { type Format, formatOf, HEAD, Preview } from "./preview";
+import { asParameter, FIELDS, guess, type Mapping } from "./mapping";
+import { type Format, formatOf, Near, Preview, send as sendFiles, useExamination } from "./preview";
 
 type Job = Schemas["Job"];
 
 const FORMATS: [Format, string][] = [
   ["jsonl", "JSON lines"],
   ["csv", "CSV with a header row"],
+  ["parquet", "Parquet"],
   ["markdown", "Markdown"],
   ["text", "Plain text"],
+  ["html", "Web page (HTML)"],
+  ["docx", "Word document (.docx)"],
+  ["pdf", "PDF with text in it"],
   ["dictd", "dictd dictionary (.index and .dict or .dict.dz)"],
 ];
 
@@ -36,31 +39,48 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
   const [source, setSource] = useState("");
   const [licence, setLicence] = useState("");
   const [day, setDay] = useState("");
-  const [header, setHeader] = useState<string[]>([]);
-  const [mapping, setMapping] = useState<Mapping>({});
-  const take = async (next: File[]) => {
+  const [chosen, setChosen] = useState<Mapping>();
+  const [passage, setPassage] = useState("");
+  const [overlap, setOverlap] = useState("");
+  const [near, setNear] = useState<Schemas["NearDuplicates"]>("report");
+  const [keepGood, setKeepGood] = useState(false);
+  const take = (next: File[]) => {
     const named = formatOf(next);
-    const [columns = []] = named === "csv" ? parseCsv((await next[0]?.slice(0, HEAD).text()) ?? "") : [];
-    setHeader(columns);
-    setMapping(guess(columns));
     if (named) setFormat(named);
+    setChosen(undefined);
+    setKeepGood(false);
     setFiles(next);
   };
+  const query = (mapping: Mapping | undefined) => {
+    const given = {
+      contributor,
+      source,
+      licence,
+      contributed_at: day,
+      columns: TABLES.includes(format) ? (asParameter(mapping ?? {}) ?? "") : "",
+      passage_characters: PROSE.includes(format) ? passage : "",
+      passage_overlap: PROSE.includes(format) ? overlap : "",
+    };
+    const said = Object.entries(given).filter(([, value]) => value.trim());
+    return new URLSearchParams([["format", format], ...said.map(([name, value]) => [name, value.trim()])]);
+  };
+  // Who adds to their own datanet decides on repetitions; for others its terms do.
+  const examine = query(chosen);
+  if (governs) examine.set("near_duplicates", near);
+  const found = useExamination(datanet.name, files, examine);
+  const columns = TABLES.includes(format) ? (found.data?.columns ?? []) : [];
+  const mapping = chosen ?? guess(columns);
+  // The first look at a table says what its columns are; from then on they are taken as guessed.
+  if (!chosen && !found.isPlaceholderData && asParameter(mapping)) setChosen(mapping);
   const send = useMutation({
     mutationFn: async () => {
-      const rewrite = format === "csv" && !asItIs(mapping, header);
-      const query = new URLSearchParams({ format: rewrite ? "jsonl" : format });
-      for (const [name, value] of Object.entries({ contributor, source, licence, contributed_at: day })) {
-        if (value.trim()) query.set(name, value.trim());
+      const said = query(mapping);
+      if (governs) {
+        said.set("near_duplicates", near);
+        if (keepGood) said.set("keep_good", "true");
       }
-      const sent = files.map(async (file) =>
-        rewrite
-          ? { name: `${file.name}.jsonl`, content: new Blob([rewritten(await file.text(), mapping)]) }
-          : { name: file.name, content: file },
-      );
-      const form = upload(await Promise.all(sent));
-      const path = `/v1/datanets/${encodeURIComponent(datanet.name)}/${governs ? "ingest" : "contributions"}?${query}`;
-      const made = await (await request(path, { method: "POST", body: form })).json();
+      const path = `/v1/datanets/${encodeURIComponent(datanet.name)}/${governs ? "ingest" : "contributions"}`;
+      const made = await sendFiles(path, files, said);
       return governs ? (made as Job) : null;
     },
     onSuccess: async (job) => {
@@ -87,8 +107,8 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
         )}
         <Drop
           label="Choose a file, or drop it here"
-          hint="JSON lines, CSV, Markdown, plain text, or a dictd dictionary. All of it is checked before any of it is added."
-          accept=".jsonl,.ndjson,.csv,.md,.markdown,.txt,.index,.dict,.dz"
+          hint="PDF, Word, HTML, Markdown, plain text, CSV, JSON lines, Parquet, or a dictd dictionary. All of it is checked before any of it is added."
+          accept=".jsonl,.ndjson,.csv,.parquet,.md,.markdown,.txt,.html,.htm,.docx,.pdf,.index,.dict,.dz"
           multiple
           onFiles={take}
         />
@@ -107,7 +127,10 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
                 <SelectField
                   label="Format"
                   value={format}
-                  onChange={(event) => setFormat(event.target.value as Format)}
+                  onChange={(event) => {
+                    setChosen(undefined);
+                    setFormat(event.target.value as Format);
+                  }}
                 >
                   {FORMATS.map(([value, text]) => (
                     <option key={value} value={value}>
@@ -143,18 +166,53 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
                   onChange={(event) => setDay(event.target.value)}
                 />
               </div>
-              {format === "csv" && header.length > 0 && (
-                <Columns header={header} mapping={mapping} onChange={setMapping} />
+              {columns.length > 0 && <Columns header={columns} mapping={mapping} onChange={setChosen} />}
+              {PROSE.includes(format) && (
+                <div className="fields">
+                  <TextField
+                    label="Longest passage"
+                    type="number"
+                    min={100}
+                    max={4000}
+                    placeholder="900"
+                    hint="Characters. It is cut at headings, paragraphs and sentences."
+                    value={passage}
+                    onChange={(event) => setPassage(event.target.value)}
+                  />
+                  <TextField
+                    label="Overlap"
+                    type="number"
+                    min={0}
+                    placeholder="0"
+                    hint="Characters that a passage repeats of the one before."
+                    value={overlap}
+                    onChange={(event) => setOverlap(event.target.value)}
+                  />
+                </div>
               )}
-              <Preview files={files} format={format} mapping={mapping} />
+              {governs && (
+                <div className="fields">
+                  <SelectField
+                    label="Near-duplicates"
+                    value={near}
+                    onChange={(event) => setNear(event.target.value as Schemas["NearDuplicates"])}
+                  >
+                    <option value="report">Name them</option>
+                    <option value="refuse">Leave them out</option>
+                    <option value="ignore">Do not look for them</option>
+                  </SelectField>
+                </div>
+              )}
+              <Preview found={found} />
+              {governs && (found.data?.rejected_total ?? 0) > 0 && (
+                <Checkbox checked={keepGood} onChange={setKeepGood}>
+                  Add the others all the same
+                </Checkbox>
+              )}
             </div>
             <ErrorNote error={send.error} />
             <div className="row">
-              <Button
-                type="submit"
-                look="primary"
-                disabled={send.isPending || (format === "csv" && !mapping.text)}
-              >
+              <Button type="submit" look="primary" disabled={send.isPending}>
                 {send.isPending && <Spinner />}
                 Add to {datanet.name}
               </Button>
@@ -168,6 +226,9 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
     </div>
   );
 }
+
+const TABLES: Format[] = ["csv", "parquet"];
+const PROSE: Format[] = ["markdown", "text", "html", "docx", "pdf"];
 
 const NAMES: Record<(typeof FIELDS)[number], string> = {
   text: "Text",
@@ -277,15 +338,22 @@ interface Result {
   read: number;
   added: number;
   skipped_duplicates: number;
+  rejected_total: number;
+  near_duplicates: Schemas["NearDuplicate"][];
+  near_duplicates_total: number;
 }
 
 function Outcome({ result }: { result: Result | null }) {
   if (!result) return null;
   return (
-    <p>
-      {plural(result.added, "datapoint")} added of {count(result.read)} read
-      {result.skipped_duplicates > 0 && `; ${plural(result.skipped_duplicates, "duplicate")} left out`}.
-    </p>
+    <>
+      <p>
+        {plural(result.added, "datapoint")} added of {count(result.read)} read
+        {result.skipped_duplicates > 0 && `; ${plural(result.skipped_duplicates, "duplicate")} left out`}
+        {result.rejected_total > 0 && `; ${count(result.rejected_total)} to mend left out`}.
+      </p>
+      <Near duplicates={result.near_duplicates ?? []} total={result.near_duplicates_total ?? 0} />
+    </>
   );
 }
 

@@ -1,17 +1,23 @@
-// The first rows of a file, read in the browser, so that a wrong format shows before anything is sent.
-import { useEffect, useState } from "react";
+// What the gateway makes of a file before anything is added: the first datapoints, what has to be mended, what nearly repeats.
+import { useQuery } from "@tanstack/react-query";
+import { request, type Schemas, upload } from "../../api/client";
 import type { operations } from "../../api/schema";
-import { Note } from "../../ui/feedback";
-import { parseCsv } from "./csv";
-import { datapoint, type Mapping } from "./mapping";
+import { Button } from "../../ui/button";
+import { ErrorNote, Note, Waiting } from "../../ui/feedback";
+import { plural } from "../../ui/text";
 
 export type Format = operations["ingest"]["parameters"]["query"]["format"];
+type Examination = Schemas["Examination"];
 
 const ENDINGS: [RegExp, Format][] = [
   [/\.(jsonl|ndjson)$/i, "jsonl"],
   [/\.csv$/i, "csv"],
+  [/\.parquet$/i, "parquet"],
   [/\.(md|markdown)$/i, "markdown"],
   [/\.txt$/i, "text"],
+  [/\.html?$/i, "html"],
+  [/\.docx$/i, "docx"],
+  [/\.pdf$/i, "pdf"],
   [/\.(index|dict|dict\.dz)$/i, "dictd"],
 ];
 
@@ -21,86 +27,101 @@ export function formatOf(files: File[]): Format | undefined {
   return ENDINGS.find(([ending]) => ending.test(name))?.[1];
 }
 
-/** Enough for a few rows of any file. */
-export const HEAD = 64 * 1024;
-const ROWS = 3;
-
-interface Row {
-  text: string;
-  facts: [string, string][];
+/** Sends files somewhere with what is said of them. */
+export async function send(path: string, files: File[], query: URLSearchParams): Promise<unknown> {
+  const form = upload(files.map((file) => ({ name: file.name, content: file })));
+  return (await request(`${path}?${query}`, { method: "POST", body: form })).json();
 }
 
-export function Preview({ files, format, mapping }: { files: File[]; format: Format; mapping: Mapping }) {
-  const [rows, setRows] = useState<Row[] | string>([]);
-  useEffect(() => {
-    let current = true;
-    void read(files, format, mapping).then((next) => current && setRows(next));
-    return () => {
-      current = false;
-    };
-  }, [files, format, mapping]);
-  if (typeof rows === "string") return <Note tone="warn">{rows}</Note>;
-  if (rows.length === 0) return null;
+/** Reads files as adding them would. Large ones only when asked to, for they are sent once more then. */
+export function useExamination(datanet: string, files: File[], query: URLSearchParams) {
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  return useQuery({
+    queryKey: [
+      "examine",
+      datanet,
+      files.map((file) => [file.name, file.size, file.lastModified]),
+      query.toString(),
+    ],
+    queryFn: () =>
+      send(`/v1/datanets/${encodeURIComponent(datanet)}/examine`, files, query) as Promise<Examination>,
+    enabled: files.length > 0 && size <= AT_ONCE,
+    placeholderData: (before, query) =>
+      query?.queryKey[1] === datanet && files.length > 0 ? before : undefined,
+    retry: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+const AT_ONCE = 16 * 1024 * 1024;
+const SHOWN = 10;
+
+export function Preview({ found }: { found: ReturnType<typeof useExamination> }) {
+  if (found.error) return <ErrorNote error={found.error} />;
+  const { data } = found;
+  if (!data) {
+    if (found.isFetching) return <Waiting />;
+    return (
+      <div className="row">
+        <Button small onClick={() => found.refetch()}>
+          Check the file now
+        </Button>
+        <span className="quiet small">It is large; it is checked in any case before anything is added.</span>
+      </div>
+    );
+  }
   return (
-    <div className="stack-s">
-      <h3>{format === "jsonl" || format === "csv" ? "The first rows" : "How it begins"}</h3>
-      <ul className="preview">
-        {rows.map((row, place) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: rows of a preview never move
-          <li key={place}>
-            <p className="preview-text">{row.text}</p>
-            {row.facts.length > 0 && (
+    <div className="stack-s" aria-busy={found.isFetching}>
+      <p>
+        {plural(data.read, "datapoint")}: <strong>{data.new}</strong> new, {data.duplicates} there already.
+      </p>
+      {data.first.length > 0 && (
+        <ul className="preview" aria-label="The first datapoints">
+          {data.first.map((row) => (
+            <li key={row.id}>
+              <p className="preview-text">{row.text}</p>
               <p className="quiet small">
-                {row.facts.map(([name, value]) => `${name}: ${value}`).join(" · ")}
+                {[`contributor: ${row.contributor}`, row.licence && `licence: ${row.licence}`]
+                  .filter(Boolean)
+                  .join(" · ")}
               </p>
-            )}
-          </li>
-        ))}
-      </ul>
+            </li>
+          ))}
+        </ul>
+      )}
+      {data.rejected_total > 0 && (
+        <Note tone="warn">
+          <p>{plural(data.rejected_total, "datapoint")} to mend:</p>
+          <ul>
+            {data.rejected.slice(0, SHOWN).map((one) => (
+              <li key={one.line}>
+                {one.line > 0 && `Line ${one.line}: `}
+                {one.reason}
+              </li>
+            ))}
+          </ul>
+        </Note>
+      )}
+      <Near duplicates={data.near_duplicates} total={data.near_duplicates_total} />
     </div>
   );
 }
 
-async function read(files: File[], format: Format, mapping: Mapping): Promise<Row[] | string> {
-  if (format === "dictd") {
-    return files.length === 2
-      ? []
-      : "A dictd dictionary is two files: choose the .index and the .dict or .dict.dz together.";
-  }
-  const [file] = files;
-  if (!file) return [];
-  if (files.length > 1) return "Choose one file of this format at a time.";
-  const text = await file.slice(0, HEAD).text();
-  if (format === "jsonl") return jsonl(text);
-  if (format === "csv") return csv(text, mapping);
-  const begin = text.trim().slice(0, 400);
-  return begin ? [{ text: begin, facts: [] }] : "The file is empty.";
-}
-
-function jsonl(text: string): Row[] | string {
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
-  try {
-    return lines.slice(0, ROWS).map((line) => {
-      const { text: own, ...rest } = JSON.parse(line) as Record<string, unknown>;
-      if (typeof own !== "string") throw new Error("no text");
-      return { text: own, facts: Object.entries(rest).map(([name, value]) => [name, shown(value)]) };
-    });
-  } catch {
-    return "A line of JSON is expected for each datapoint, with at least “text”. The first lines are not that.";
-  }
-}
-
-function csv(text: string, mapping: Mapping): Row[] | string {
-  const [header, ...rows] = parseCsv(text);
-  if (!header) return "The file is empty.";
-  if (!mapping.text) return "Say which column holds the text.";
-  return rows.slice(0, ROWS).map((row) => {
-    const { text: own, metadata, ...rest } = datapoint(header, row, mapping);
-    const facts = Object.entries({ ...rest, ...(metadata as object | undefined) });
-    return { text: String(own ?? ""), facts: facts.map(([name, value]) => [name, shown(value)]) };
-  });
-}
-
-function shown(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+/** Datapoints that nearly repeat others. */
+export function Near({ duplicates, total }: { duplicates: Schemas["NearDuplicate"][]; total: number }) {
+  if (total === 0) return null;
+  return (
+    <Note>
+      <p>
+        {total === 1 ? "1 datapoint nearly repeats another:" : `${total} datapoints nearly repeat others:`}
+      </p>
+      <ul>
+        {duplicates.slice(0, SHOWN).map((one) => (
+          <li key={one.id}>
+            {one.id} repeats {one.of} ({Math.round(one.similarity * 100)} %)
+          </li>
+        ))}
+      </ul>
+    </Note>
+  );
 }
