@@ -123,10 +123,20 @@ pub(crate) fn options(
 pub(crate) async fn examine(state: &AppState, spec: &IngestSpec, directory: &Path) -> Result<Examination, ApiError> {
     let name = spec.datanet.parse().map_err(crate::convert::index_error)?;
     let options = options(spec, directory, CancellationToken::new(), |_, _, _| {});
-    let drafts = drafts(spec, directory).await?;
+    let drafts = drafts(spec, directory).await;
     let (of_table, at) = (spec.clone(), directory.to_owned());
     let columns =
         tokio::task::spawn_blocking(move || columns_there(&of_table, &at)).await.map_err(ApiError::internal)?;
+    let drafts = match (drafts, columns.as_ref()) {
+        (Ok(drafts), _) => drafts,
+        // A table whose columns are not understood yet: what they are is what the caller needs.
+        (Err(error), Ok(columns)) if !columns.is_empty() => {
+            let rejected = vec![Rejection { line: 1, reason: error.message }];
+            return Ok(Examination { rejected, rejected_total: 1, columns: columns.clone(), ..Examination::default() });
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let columns = columns.map_err(ApiError::internal)?;
     let index = state.index.clone();
     let examined = state.runtime.spawn(async move { index.examine(&name, drafts, options).await });
     let examined = examined.await.map_err(ApiError::internal)?.map_err(crate::convert::index_error)?;
@@ -147,7 +157,7 @@ pub(crate) async fn examine(state: &AppState, spec: &IngestSpec, directory: &Pat
         rejected_total: examined.rejected_total,
         near_duplicates: examined.near_duplicates.into_iter().map(near).collect(),
         near_duplicates_total: examined.near_duplicates_total,
-        columns: columns.map_err(ApiError::internal)?,
+        columns,
         first: examined.first.into_iter().map(sample).collect(),
     })
 }

@@ -6,8 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use cairn_anchor::{Anchorer, proof::Anchor};
-use cairn_proof::{Hash, Log, WitnessKey, log::Sequencer};
+use cairn_anchor::{
+    Anchorer, Status,
+    proof::{Anchor, Registration},
+};
+use cairn_proof::{Log, WitnessKey, log::Sequencer, registration::Registered};
 use cairn_witness::{Collector, Remote};
 use tokio::sync::Notify;
 
@@ -59,16 +62,30 @@ impl Outside {
         Ok(self.anchorer.as_ref().map(|anchorer| anchorer.covering(index)).transpose()?.flatten())
     }
 
-    /// Has the creation of something registered on the chain, where anchors are on: `kind` names what it is. Never fails
-    /// what asked for it.
-    pub(crate) async fn register(&self, kind: &'static str, digest: Hash) {
+    /// How far anchors are; `None` where they are off.
+    pub(crate) fn anchoring(&self) -> Option<Status> {
+        self.anchorer.as_ref().map(|anchorer| anchorer.status())
+    }
+
+    /// Has something registered on the chain, where anchors are on. Never fails what asked for it.
+    pub(crate) async fn register(&self, what: &Registered) {
         let Some(anchorer) = self.anchorer.clone() else { return };
-        let noted = tokio::task::spawn_blocking(move || anchorer.register(kind, *digest.as_bytes())).await;
+        let kind = what.kind();
+        let noted = match what.digest() {
+            Ok(digest) => tokio::task::spawn_blocking(move || anchorer.register(kind, *digest.as_bytes())).await,
+            Err(error) => return tracing::error!(%error, kind, "a registration has no canonical form"),
+        };
         match noted {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, kind, "a registration on the chain cannot be noted"),
             Err(error) => tracing::error!(%error, kind, "a registration on the chain cannot be noted"),
         }
+    }
+
+    /// The proof that something was registered, once it is final. Reads a small file.
+    pub(crate) fn registration(&self, of: &Registered) -> anyhow::Result<Option<Registration>> {
+        let Some(anchorer) = &self.anchorer else { return Ok(None) };
+        Ok(anchorer.registration(of.kind(), *of.digest()?.as_bytes())?)
     }
 
     /// One round after another, each for the newest checkpoint.

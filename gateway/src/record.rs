@@ -15,6 +15,7 @@ use cairn_proof::{
     canonical::fixed,
     log::{Batching, Draft},
     record::{self as proof, field},
+    registration::Registered,
     uses::Use,
 };
 use serde_json::{Value, json};
@@ -163,7 +164,7 @@ async fn uses(state: &AppState, asked: &Asked) -> Result<Vec<Use>, ApiError> {
     for (contributor, passages) in passages {
         let (contributor, new) = state.store.pseudonym(contributor).await?;
         if new {
-            state.ledger.outside().register("cairn/contributor/v1", contributor).await;
+            state.ledger.outside().register(&Registered::Contributor { contributor }).await;
         }
         uses.push(Use { contributor, count: 1, passages });
     }

@@ -30,7 +30,7 @@ use crate::datanet::{Datanet, make_searchable};
 use crate::datapoint::Checked;
 use crate::schema::datanet_schema;
 use crate::staging::{Staging, TextHash};
-use crate::{DatanetName, Drafts, Index, IndexError, IngestDefaults, Snapshot};
+use crate::{DatanetName, Draft, Drafts, Index, IndexError, IngestDefaults, Snapshot};
 
 /// How an ingest runs.
 #[derive(Clone)]
@@ -157,24 +157,37 @@ pub struct Examination {
     pub near_duplicates: Vec<NearDuplicate>,
     /// How many do in all.
     pub near_duplicates_total: u64,
-    /// The first of those that would be added.
+    /// The first of them, also where they have to be mended.
     pub first: Vec<Sample>,
 }
 
 /// A datapoint as it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sample {
-    /// Its id.
+    /// Its id; empty where it follows from a text that is not valid.
     pub id: String,
     /// Its text, or how it begins.
     pub text: String,
-    /// Who contributed it.
+    /// Who contributed it; empty where nobody is named.
     pub contributor: String,
     /// Its licence.
     pub licence: String,
 }
 
 impl Sample {
+    /// As the file and the defaults say it.
+    fn of_draft(draft: &Draft, defaults: &IngestDefaults) -> Self {
+        let given = |own: &Option<String>, default: &Option<String>| {
+            own.clone().or_else(|| default.clone()).unwrap_or_default()
+        };
+        Self {
+            id: draft.id.clone().unwrap_or_default(),
+            text: draft.text.chars().take(SHOWN_CHARACTERS).collect(),
+            contributor: given(&draft.contributor, &defaults.contributor),
+            licence: given(&draft.licence, &defaults.licence),
+        }
+    }
+
     fn of(checked: &Checked) -> Self {
         Self {
             id: checked.id.to_string(),
@@ -252,7 +265,7 @@ impl Index {
             rejected_total: input.rejected_total,
             near_duplicates: input.near_duplicates,
             near_duplicates_total: input.near_duplicates_total,
-            first: input.checked.iter().take(SHOWN).map(Sample::of).collect(),
+            first: input.first,
         })
     }
 

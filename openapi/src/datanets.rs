@@ -217,7 +217,7 @@ pub struct IngestQuery {
 }
 
 /// What adding a file would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Examination {
     /// Datapoints in it.
     pub read: u64,
@@ -235,7 +235,7 @@ pub struct Examination {
     pub near_duplicates_total: u64,
     /// The columns of a table, for mapping them to fields.
     pub columns: Vec<String>,
-    /// The first of those that would be added.
+    /// The first of them, also where they have to be mended.
     pub first: Vec<Sample>,
 }
 
@@ -264,11 +264,11 @@ pub struct NearDuplicate {
 /// A datapoint as it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
-    /// Its id.
+    /// Its id; empty where it follows from a text that is not valid.
     pub id: String,
     /// Its text, or how it begins.
     pub text: String,
-    /// Who contributed it.
+    /// Who contributed it; empty where nobody is named.
     pub contributor: String,
     /// Its licence.
     pub licence: String,

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod adapters;
+pub mod anchors;
 pub mod attribution;
 pub mod chat;
 pub mod completions;

@@ -73,6 +73,14 @@ enum Command {
         #[arg(long)]
         contributor: Option<String>,
     },
+    /// Fetch the proof that a datanet's creation was registered on a chain, for `cairn verify`
+    Registration {
+        /// The datanet
+        name: String,
+        /// Where to write it [default: NAME.registration.json]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Erase datapoints for good, or everything of a contributor
     Erase {
         /// The datanet
@@ -146,6 +154,14 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
                 &["JOB", "ADAPTER", "GENERATION", "LEARNT", "HELD OUT", "OWNER"],
                 &found.data.iter().map(row).collect::<Vec<_>>(),
             );
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Registration { name, output } => {
+            let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.registration.json")));
+            let request = client.request(Method::GET, &format!("/v1/datanets/{name}/registration"));
+            let proof = client.send(request).await?.bytes().await?;
+            std::fs::write(&output, &proof).with_context(|| format!("{} cannot be written", output.display()))?;
+            println!("{}", output.display());
             return Ok(ExitCode::SUCCESS);
         }
         Command::Erase { name, datapoint, contributor } => {

@@ -16,8 +16,7 @@ use cairn_openapi::{
     keys::Role,
 };
 use cairn_policy::Purpose;
-use cairn_proof::Hash;
-use serde_json::json;
+use cairn_proof::registration::Registered;
 
 use crate::{
     access,
@@ -54,11 +53,7 @@ pub(crate) async fn create(
         }
     };
     let made = known(&state, &caller, &new.name).await?;
-    let created = json!({
-        "type": REGISTERED, "name": made.name, "owner": made.owner, "licence": made.licence, "created_at": made.created_at,
-    });
-    let created = cairn_proof::canonical::to_canonical(&created).map_err(ApiError::internal)?;
-    state.ledger.outside().register(REGISTERED, Hash::of(&created)).await;
+    state.ledger.outside().register(&creation(&made)).await;
     Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot, AccessBasis::Owner, None)))
 }
 
@@ -199,9 +194,27 @@ pub(crate) async fn erase(
     Ok(Json(crate::erasure::erase(&state.into_inner(), &name, &request, &caller.subject).await?))
 }
 
-/// What the creation of a datanet is registered as on a chain, where anchors are on: the SHA-256 of the canonical JSON of
-/// this type, name, owner, licence and moment.
-const REGISTERED: &str = "cairn/datanet/v1";
+/// The proof that a datanet's creation was registered on a chain: a file of its own that `cairn verify` checks.
+#[utoipa::path(operation_id = "datanet_registration", tag = "datanets", params(("name" = String, Path,)), responses((status = 200, content_type = "application/json", body = Object), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/datanets/{name}/registration")]
+pub(crate) async fn registration(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    name: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let datanet = known(&state, &caller, &name).await?;
+    super::anchors::registered(&state, creation(&datanet)).await
+}
+
+/// What the creation of a datanet is registered as on a chain, where anchors are on.
+fn creation(datanet: &Description) -> Registered {
+    Registered::Datanet {
+        name: datanet.name.clone(),
+        owner: datanet.owner.clone(),
+        licence: datanet.licence.clone(),
+        created_at: datanet.created_at.clone(),
+    }
+}
 
 /// A datanet that the caller may know of: one that it may use, or whose terms are published.
 pub(super) async fn known(state: &AppState, caller: &Caller, name: &str) -> Result<Description, ApiError> {

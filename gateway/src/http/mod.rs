@@ -23,6 +23,7 @@ use crate::error::{ApiError, Code};
 
 mod access;
 mod adapters;
+mod anchors;
 mod attributions;
 pub(crate) mod chat;
 pub(crate) mod completions;
@@ -94,6 +95,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(ingest::add)
         .service(ingest::examine)
         .service(ingest::document)
+        .service(datanets::registration)
         .service(contributions::contribute)
         .service(contributions::of_datanet)
         .service(contributions::mine)
@@ -144,6 +146,8 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(log::checkpoint)
         .service(log::tile)
         .service(log::key)
+        .service(anchors::status)
+        .service(anchors::contributor)
         .service(ops::healthz)
         .service(ops::readyz)
         .service(ops::render);

@@ -37,6 +37,14 @@ pub(crate) async fn render(_caller: Allowed<Auditors>, state: Data<AppState>) ->
             metrics::gauge!(name, "model" => model.to_string()).set(value);
         }
     }
+    if let Some(anchoring) = state.ledger.outside().anchoring() {
+        metrics::gauge!("cairn_anchor_connected").set(u8::from(anchoring.connected));
+        metrics::gauge!("cairn_anchor_size").set(anchoring.anchored.map_or(0, |last| last.size) as f64);
+        metrics::gauge!("cairn_anchor_spent_gwei").set(anchoring.spent_gwei as f64);
+        metrics::counter!("cairn_anchor_confirmed_total").absolute(anchoring.counts.confirmed);
+        metrics::counter!("cairn_anchor_failures_total").absolute(anchoring.counts.failures);
+        metrics::gauge!("cairn_anchor_alarm").set(u8::from(anchoring.alarm.is_some()));
+    }
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }
 

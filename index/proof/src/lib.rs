@@ -26,6 +26,7 @@ pub mod merkle;
 pub mod monitor;
 mod note;
 pub mod record;
+pub mod registration;
 pub mod report;
 pub mod rotation;
 pub mod signer;

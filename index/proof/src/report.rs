@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::influence::InfluenceProof;
 use crate::record::{Candidate, Citation, CitationKind, Endpoint, LeftOut, Record};
+use crate::registration::{RegistrationReport, is_registration, verify_registration};
 use crate::training::{TrainingReport, verify_training};
 use crate::trust::Trust;
 
@@ -81,6 +82,8 @@ pub enum Outcome {
     Proved(Box<Report>),
     /// Everything in a training bundle holds.
     Trained(Box<TrainingReport>),
+    /// A registration holds.
+    Registered(Box<RegistrationReport>),
     /// Something does not.
     NotProved(VerifyError),
 }
@@ -94,12 +97,15 @@ pub fn verify_files(bundle: &Path, key: &Path) -> Result<Outcome> {
 /// Verifies a bundle file on these terms. An error means that the file could not be read.
 pub fn verify_file(bundle: &Path, trust: &Trust) -> Result<Outcome> {
     let bytes = fs::read(bundle).map_err(|source| Error::Io { path: bundle.to_owned(), source })?;
-    // Which kind it says it is only chooses who looks at it; both take nothing but their own kind.
-    let trained =
-        serde_json::from_slice::<Value>(&bytes).is_ok_and(|value| value["type"] == "cairn/training-bundle/v1");
-    let outcome = match trained {
-        true => verify_training(&bytes, trust).map(|report| Outcome::Trained(Box::new(report))),
-        false => verify_with(&bytes, trust).map(|report| Outcome::Proved(Box::new(report))),
+    // Which kind it says it is only chooses who looks at it; each takes nothing but its own kind.
+    let outcome = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(value) if value["type"] == "cairn/training-bundle/v1" => {
+            verify_training(&bytes, trust).map(|report| Outcome::Trained(Box::new(report)))
+        }
+        Ok(value) if is_registration(&value) => {
+            verify_registration(&bytes, trust).map(|report| Outcome::Registered(Box::new(report)))
+        }
+        _ => verify_with(&bytes, trust).map(|report| Outcome::Proved(Box::new(report))),
     };
     Ok(outcome.unwrap_or_else(Outcome::NotProved))
 }
@@ -108,7 +114,7 @@ impl Outcome {
     /// 0 when proved, 1 when not.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Outcome::Proved(_) | Outcome::Trained(_) => 0,
+            Outcome::Proved(_) | Outcome::Trained(_) | Outcome::Registered(_) => 0,
             Outcome::NotProved(_) => 1,
         }
     }
@@ -118,6 +124,7 @@ impl Outcome {
         match self {
             Outcome::Proved(report) => text(&report.proved, &report.not_shown),
             Outcome::Trained(report) => text(&report.proved, &report.not_shown),
+            Outcome::Registered(report) => text(&report.proved, &report.not_shown),
             Outcome::NotProved(error) => {
                 let error = printable(&error.to_string());
                 format!("NOT PROVED\n\n  {error}\n\nDo not rely on this bundle.\n")
@@ -130,6 +137,7 @@ impl Outcome {
         match self {
             Outcome::Proved(report) => json!({"verdict": "proved", "report": report}),
             Outcome::Trained(report) => json!({"verdict": "proved", "report": report}),
+            Outcome::Registered(report) => json!({"verdict": "proved", "report": report}),
             Outcome::NotProved(error) => {
                 json!({"verdict": "not_proved", "code": error.code(), "error": error.to_string()})
             }

@@ -10,7 +10,7 @@ use lancedb::Table;
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
 
 use super::near::near_duplicates;
-use super::{IngestOptions, IngestStage, NearDuplicate, NearDuplicates, Rejection};
+use super::{IngestOptions, IngestStage, NearDuplicate, NearDuplicates, Rejection, SHOWN, Sample};
 use crate::datapoint::Checked;
 use crate::schema::{Columns, hash_at};
 use crate::{DatanetName, Draft, Drafts, IndexError, ReadError};
@@ -31,6 +31,8 @@ pub(super) struct Input {
     /// The first [`MOST_REJECTIONS`].
     pub(super) near_duplicates: Vec<NearDuplicate>,
     pub(super) near_duplicates_total: u64,
+    /// The first [`SHOWN`], valid or not.
+    pub(super) first: Vec<Sample>,
 }
 
 impl Input {
@@ -44,6 +46,7 @@ impl Input {
             rejected_total: 0,
             near_duplicates: Vec::new(),
             near_duplicates_total: 0,
+            first: Vec::new(),
         };
         let mut known = ids;
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -88,10 +91,15 @@ impl Input {
 
     fn take(&mut self, draft: Draft, known: &mut Ids, options: &IngestOptions, now: &str) {
         let line = draft.line;
+        let shown = (self.first.len() < SHOWN).then(|| Sample::of_draft(&draft, &options.defaults));
         let checked = match draft.check(&options.defaults, now) {
             Ok(checked) => checked,
-            Err(reason) => return self.reject(line, reason),
+            Err(reason) => {
+                self.first.extend(shown);
+                return self.reject(line, reason);
+            }
         };
+        self.first.extend(shown.map(|_| Sample::of(&checked)));
         match known.get(checked.id.as_str()) {
             None => {
                 known.insert(checked.id.to_string(), checked.content_hash);

@@ -2,7 +2,7 @@
 
 use cairn_index::{Query, RetrievalMode};
 
-use crate::{drafts, embedder, name, open, options};
+use crate::{drafts, embedder, name, open, options, s3};
 
 #[tokio::test]
 async fn an_erased_datapoint_leaves_its_place_and_nothing_else() {
@@ -48,7 +48,12 @@ async fn an_erased_datapoint_leaves_its_place_and_nothing_else() {
     let found = index.retrieve(Query::new("which animals have long ears", vec![notes.clone()])).await.unwrap();
     assert_eq!(found.candidates[0].datapoint.seq, 3);
     // No version is left that had it.
-    let files = walk(&dir.path().join("lance"));
+    index.indexed(&notes).await.unwrap();
+    let files = match s3(dir.path()) {
+        Some((bucket, prefix)) => objects(&bucket, &prefix).await,
+        None => walk(&dir.path().join("lance")),
+    };
+    assert!(files.len() > 3, "{} files were looked into", files.len());
     assert!(files.iter().all(|bytes| !contains(bytes, b"wombats")), "the text is still in a file");
 }
 
@@ -57,6 +62,23 @@ fn walk(directory: &std::path::Path) -> Vec<Vec<u8>> {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { found.extend(walk(&path)) } else { found.push(std::fs::read(path).unwrap()) }
+    }
+    found
+}
+
+/// Every object under a prefix. The test server takes any signature.
+async fn objects(bucket: &str, prefix: &str) -> Vec<Vec<u8>> {
+    let client = reqwest::Client::new();
+    let get = async |url: String| {
+        let signed = client.get(url).header("authorization", "AWS tests:tests").send().await.unwrap();
+        signed.error_for_status().unwrap().bytes().await.unwrap()
+    };
+    let list = get(format!("{bucket}?list-type=2&prefix={prefix}/")).await;
+    let list = String::from_utf8(list.to_vec()).unwrap();
+    assert!(list.contains("<IsTruncated>false</IsTruncated>"), "{list}");
+    let mut found = Vec::new();
+    for key in list.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")) {
+        found.push(get(format!("{bucket}/{}", key.0)).await.to_vec());
     }
     found
 }

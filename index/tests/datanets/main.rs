@@ -34,22 +34,29 @@ fn embedder() -> Embedder {
 
 /// The index of a directory, or of a prefix of its name.
 async fn open(dir: &Path, embedder: &Embedder) -> Index {
-    let (uri, storage_options) = match std::env::var("CAIRN_TEST_S3") {
-        Ok(endpoint) => {
-            let name = dir.file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
+    let (uri, storage_options) = match s3(dir) {
+        Some((bucket, prefix)) => {
+            let endpoint = bucket.strip_suffix("/cairn").unwrap();
             let options = [
-                ("endpoint", endpoint.as_str()),
+                ("endpoint", endpoint),
                 ("allow_http", "true"),
                 ("region", "us-east-1"),
                 ("access_key_id", "tests"),
                 ("secret_access_key", "tests"),
             ];
             let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            (format!("s3://cairn/{name}"), options.into_iter().collect())
+            (format!("s3://cairn/{prefix}"), options.into_iter().collect())
         }
-        Err(_) => (dir.join("lance").to_string_lossy().into_owned(), HashMap::new()),
+        None => (dir.join("lance").to_string_lossy().into_owned(), HashMap::new()),
     };
     Index::open(IndexOptions { uri, storage_options, embedder: embedder.clone(), cache_bytes: 1 << 20 }).await.unwrap()
+}
+
+/// Address of the bucket and prefix that stand for a directory, where the tests run on an object store.
+fn s3(dir: &Path) -> Option<(String, String)> {
+    let endpoint = std::env::var("CAIRN_TEST_S3").ok()?;
+    let prefix = dir.file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned();
+    Some((format!("{endpoint}/cairn"), prefix))
 }
 
 fn name(name: &str) -> DatanetName {

@@ -2376,7 +2376,7 @@ export interface components {
             near_duplicates_total: number;
             /** @description The columns of a table, for mapping them to fields. */
             columns: string[];
-            /** @description The first of those that would be added. */
+            /** @description The first of them, also where they have to be mended. */
             first: components["schemas"]["Sample"][];
         };
         /** @description Files, newest first. */
@@ -3317,11 +3317,11 @@ export interface components {
         };
         /** @description A datapoint as it would be. */
         Sample: {
-            /** @description Its id. */
+            /** @description Its id; empty where it follows from a text that is not valid. */
             id: string;
             /** @description Its text, or how it begins. */
             text: string;
-            /** @description Who contributed it. */
+            /** @description Who contributed it; empty where nobody is named. */
             contributor: string;
             /** @description Its licence. */
             licence: string;

@@ -15,13 +15,13 @@ pub(crate) struct Anvil {
 }
 
 impl Anvil {
-    /// Starts one with more options; `None` where there is no anvil to be had.
-    pub(crate) async fn start(options: &[&str]) -> Option<Anvil> {
+    /// Starts one with more options.
+    pub(crate) async fn start(options: &[&str]) -> Anvil {
         Anvil::start_on(free_port(), options).await
     }
 
-    pub(crate) async fn start_on(port: u16, options: &[&str]) -> Option<Anvil> {
-        let binary = binary()?;
+    pub(crate) async fn start_on(port: u16, options: &[&str]) -> Anvil {
+        let binary = binary();
         let process = Command::new(binary)
             .args(["--port", &port.to_string(), "--silent", "--chain-id", "31337"])
             .args(options)
@@ -35,7 +35,7 @@ impl Anvil {
             assert!(Instant::now() < deadline, "anvil does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Some(anvil)
+        anvil
     }
 
     /// Asks the node, which must answer.
@@ -76,20 +76,17 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// The program, fetched once into the target directory. The lock file pins its hash.
-fn binary() -> Option<PathBuf> {
-    static BINARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(fetch).clone()
 }
 
-fn fetch() -> Option<PathBuf> {
+fn fetch() -> PathBuf {
     if let Some(given) = std::env::var_os("CAIRN_ANVIL") {
-        return Some(given.into());
+        return given.into();
     }
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) || Command::new("npm").arg("--version").output().is_err()
-    {
-        eprintln!("skipped: anvil is not to be had here (no npm, or another platform); set CAIRN_ANVIL");
-        return None;
-    }
+    let there = cfg!(all(target_os = "linux", target_arch = "x86_64")) && Command::new("npm").arg("--version").output().is_ok();
+    assert!(there, "npm has no anvil for this machine, or there is no npm: set CAIRN_ANVIL to the program (https://getfoundry.sh)");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/anvil");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("anvil");
     let binary = cache.join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
@@ -105,5 +102,5 @@ fn fetch() -> Option<PathBuf> {
             Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&cache).status().unwrap();
         assert!(installed.success(), "npm ci failed in {}", cache.display());
     }
-    Some(binary)
+    binary
 }

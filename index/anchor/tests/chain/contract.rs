@@ -32,7 +32,7 @@ fn keccak(text: &str) -> String {
 
 #[tokio::test]
 async fn a_head_never_moves_back() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let contract = Operator::new(&anvil).await.config.contract.to_string();
     let accounts = anvil.ask("eth_accounts", json!([])).await;
     let (first, second) = (&accounts[0], &accounts[1]);

@@ -10,7 +10,7 @@ use crate::support::{LOG, Operator, anchored, checkpoint, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_away_delays_and_blocks_nobody() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let mut operator = Operator::without_contract(&anvil).await;
     operator.config.contract = "0x00000000000000000000000000000000000c41e4".parse().unwrap();
     let code = json!([operator.config.contract, cairn_anchor::contract::deployed_bytecode()]);
@@ -60,7 +60,7 @@ async fn a_node_that_is_away_delays_and_blocks_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reorganisation_is_noticed_and_made_good() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let mut operator = Operator::new(&anvil).await;
     operator.config.confirmations = 4;
     let anchorer = operator.start();
@@ -113,7 +113,7 @@ async fn a_reorganisation_is_noticed_and_made_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_transaction_is_replaced_by_a_dearer_one() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let mut operator = Operator::new(&anvil).await;
     operator.config.stuck_s = 1;
     anvil.ask("evm_setAutomine", json!([false])).await;
@@ -132,7 +132,7 @@ async fn a_stuck_transaction_is_replaced_by_a_dearer_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_goes_on_with_what_was_under_way() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let mut operator = Operator::new(&anvil).await;
     operator.config.confirmations = 3;
     anvil.ask("evm_setAutomine", json!([false])).await;
@@ -176,7 +176,7 @@ async fn a_restart_goes_on_with_what_was_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_used_elsewhere_does_not_stop_anchors() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let mut operator = Operator::new(&anvil).await;
     operator.config.confirmations = 2;
     anvil.ask("evm_setAutomine", json!([false])).await;
@@ -203,7 +203,7 @@ async fn a_key_used_elsewhere_does_not_stop_anchors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_backup_and_a_fork_raise_an_alarm() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let operator = Operator::new(&anvil).await;
     let anchorer = operator.start();
     anchorer.offer(&checkpoint(0, 10));

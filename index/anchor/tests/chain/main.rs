@@ -1,7 +1,6 @@
 //! Anchoring on a real chain: anvil, fetched from npm, one node a test.
 //!
-//! Without npm, or on another machine than Linux on x86-64, these tests say so and pass; with `CAIRN_ANVIL=<binary>` they
-//! use that.
+//! Without npm, or on another machine than Linux on x86-64, these tests fail and say so; `CAIRN_ANVIL=<binary>` names another.
 
 #![allow(clippy::unwrap_used)]
 

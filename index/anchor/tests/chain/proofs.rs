@@ -13,7 +13,7 @@ fn claim(size: u64) -> Claim<'static> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_gets_an_anchor_that_verifies_offline() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let operator = Operator::new(&anvil).await;
     let anchorer = operator.start();
     assert_eq!(anchorer.covering(0).unwrap(), None);
@@ -91,7 +91,7 @@ async fn a_checkpoint_gets_an_anchor_that_verifies_offline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_block_is_proved_from_the_middle() {
-    let Some(anvil) = Anvil::start(&["--no-mining"]).await else { return };
+    let anvil = Anvil::start(&["--no-mining"]).await;
     let mut operator = Operator::without_contract(&anvil).await;
     operator.config.contract = "0x00000000000000000000000000000000000c41e4".parse().unwrap();
     let code = cairn_anchor::contract::deployed_bytecode();
@@ -143,7 +143,7 @@ async fn a_full_block_is_proved_from_the_middle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said() {
-    let Some(anvil) = Anvil::start(&[]).await else { return };
+    let anvil = Anvil::start(&[]).await;
     let operator = Operator::new(&anvil).await;
     let problem = async |change: &dyn Fn(&mut cairn_anchor::Config)| {
         let mut config = operator.config.clone();

@@ -77,11 +77,15 @@ export function Preview({ found }: { found: ReturnType<typeof useExamination> })
       </p>
       {data.first.length > 0 && (
         <ul className="preview" aria-label="The first datapoints">
-          {data.first.map((row) => (
-            <li key={row.id}>
+          {data.first.map((row, place) => (
+            // biome-ignore lint/suspicious/noArrayIndexKey: an id may be missing, and rows of a preview never move
+            <li key={place}>
               <p className="preview-text">{row.text}</p>
               <p className="quiet small">
-                {[`contributor: ${row.contributor}`, row.licence && `licence: ${row.licence}`]
+                {[
+                  row.contributor && `contributor: ${row.contributor}`,
+                  row.licence && `licence: ${row.licence}`,
+                ]
                   .filter(Boolean)
                   .join(" · ")}
               </p>
