@@ -4,6 +4,7 @@
 
 mod access;
 mod adapters;
+mod anchors;
 mod attribution;
 mod chat;
 mod cli;

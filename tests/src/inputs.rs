@@ -78,7 +78,7 @@ pub fn tree_entries(headword: &str) -> bool {
     headword.to_lowercase().contains("tree")
 }
 
-fn given(variable: &str, what: &str) -> PathBuf {
+pub(crate) fn given(variable: &str, what: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) if Path::new(&path).exists() => PathBuf::from(path),
         Some(path) => {

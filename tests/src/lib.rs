@@ -3,6 +3,7 @@
 //! `./test` prepares what the tests are given ([`models_dir`], [`dictionaries_dir`]); nothing here sleeps for a fixed
 //! time: whatever is waited for is polled, with a limit. Tests of one crate alone belong into that crate.
 
+mod anvil;
 mod client;
 mod gateway;
 mod guardian;
@@ -10,6 +11,7 @@ mod inputs;
 mod prepared;
 mod verify;
 
+pub use anvil::*;
 pub use client::*;
 pub use gateway::*;
 pub use inputs::*;

@@ -1,7 +1,8 @@
 //! `cairn datanets`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use cairn_openapi::{
     access::{Grant, GrantQuery, RevocationQuery},
     datanets::{

@@ -36,6 +36,9 @@ pub(crate) struct Recompute {
     /// Largest difference from the proof's numbers, in nats a token
     #[arg(long, default_value_t = 0.01, value_name = "NATS")]
     tolerance: f64,
+    /// Compute sampled values exactly, from all 2^n sets of passages, and say how near they were
+    #[arg(long)]
+    exact: bool,
 }
 
 pub(crate) async fn run(global: &Global, command: Recompute) -> anyhow::Result<ExitCode> {
@@ -60,11 +63,16 @@ pub(crate) async fn run(global: &Global, command: Recompute) -> anyhow::Result<E
         bail!("adapter generation {missing} answered; give its directory with --adapter");
     }
     let method = match claimed.method {
+        InfluenceMethod::SampledShapley if command.exact && claimed.passages.len() <= MOST_EXACT => Method::Exact,
+        _ if command.exact => bail!("--exact is for sampled values of at most {MOST_EXACT} passages"),
         InfluenceMethod::LeaveOneOut => Method::LeaveOneOut,
         InfluenceMethod::Shapley | InfluenceMethod::SampledShapley => Method::Shapley,
     };
     eprintln!("scoring the answer again, on the weights {} …", case.record.base_weights);
     let found = measure(&models, &case, method).await.map_err(|error| anyhow::anyhow!(error.message))?;
+    if command.exact {
+        return agreement(&claimed, &found, global.json);
+    }
     let worst = worst(&claimed, &found)?;
     let same = worst <= command.tolerance;
     if global.json {
@@ -79,6 +87,55 @@ pub(crate) async fn run(global: &Global, command: Recompute) -> anyhow::Result<E
     }
     Ok(ExitCode::from(u8::from(!same)))
 }
+
+/// How near sampled values are to exact ones.
+fn agreement(sampled: &InfluenceEntry, exact: &InfluenceEntry, json: bool) -> anyhow::Result<ExitCode> {
+    let (mut values, mut within, mut off, mut spread) = (0_u32, 0_u32, 0.0, 0.0);
+    for (sampled, exact) in sampled.sentences.iter().zip(&exact.sentences) {
+        for (sampled, exact) in sampled.passages.iter().zip(&exact.passages) {
+            let (Some(value), Some(error), Some(exact)) = (&sampled.shapley, &sampled.error, &exact.shapley) else {
+                continue;
+            };
+            let (value, error, exact): (f64, f64, f64) = (value.parse()?, error.parse()?, exact.parse()?);
+            values += 1;
+            within += u32::from((value - exact).abs() <= 2.0 * error + 1e-6);
+            off += (value - exact).abs();
+            spread += exact.abs();
+        }
+    }
+    if values == 0 {
+        bail!("the proof has no sampled values");
+    }
+    let best = |entry: &InfluenceEntry| -> anyhow::Result<Option<usize>> {
+        let totals = entry.totals()?.into_iter().enumerate();
+        Ok(totals.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place))
+    };
+    let same_best = best(sampled)? == best(exact)?;
+    let (off, spread) = (off / f64::from(values), spread / f64::from(values));
+    if json {
+        let found = json!({"values": values, "within_two_errors": within, "mean_difference": off, "mean_size": spread, "same_best": same_best});
+        println!("{found:#}");
+    } else {
+        for (place, n) in sampled.passages.iter().enumerate() {
+            println!(
+                "  passage {n}: sampled {:.4} nats, exactly {:.4}",
+                sampled.totals()?[place],
+                exact.totals()?[place]
+            );
+        }
+        println!(
+            "\n  {within} of {values} values are within two standard errors; they are off by {off:.4} nats on average,"
+        );
+        println!(
+            "  of {spread:.4}; the most influential passage is {}",
+            if same_best { "the same" } else { "another" }
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Most passages whose sets are all scored: 1,024 prompts.
+const MOST_EXACT: usize = 10;
 
 fn adapters(directories: &[PathBuf]) -> anyhow::Result<BTreeMap<String, peft::Files>> {
     let mut found = BTreeMap::new();

@@ -69,7 +69,7 @@ pub(crate) async fn measure(models: &BaseModels, case: &Case, method: Method) ->
     }
     let (method, permutations) = match (method, plan.permutations()) {
         (Method::LeaveOneOut, _) => (InfluenceMethod::LeaveOneOut, None),
-        (Method::Shapley, 0) => (InfluenceMethod::Shapley, None),
+        (Method::Exact, _) | (Method::Shapley, 0) => (InfluenceMethod::Shapley, None),
         (Method::Shapley, drawn) => (InfluenceMethod::SampledShapley, Some(drawn as u64)),
     };
     let mut entry = InfluenceEntry {

@@ -18,6 +18,8 @@ pub enum Method {
     LeaveOneOut,
     /// Shapley values too: 2ⁿ coalitions, or orders drawn from the seed.
     Shapley,
+    /// Shapley values from all 2ⁿ coalitions, however many: what sampled ones are held against.
+    Exact,
 }
 
 /// A set of passages, by their position from 0.
@@ -99,7 +101,7 @@ impl Plan {
             wanted.insert(Coalition::of(all().filter(|other| *other != one)));
         }
         let mut permutations = Vec::new();
-        if method == Method::Shapley && passages <= MOST_EXACT {
+        if method == Method::Exact || method == Method::Shapley && passages <= MOST_EXACT {
             wanted.extend((0..1 << passages).map(Coalition));
         } else if method == Method::Shapley {
             let mut draw = Draw::new(seed);
@@ -142,6 +144,7 @@ impl Plan {
         let (closed_book, with_all) = (value(Coalition(0)), value(all));
         let shapley = match self.method {
             Method::LeaveOneOut => None,
+            Method::Exact => Some(self.exact(&value)),
             Method::Shapley if self.permutations.is_empty() => Some(self.exact(&value)),
             Method::Shapley => Some(self.sampled(&value)),
         };
@@ -253,20 +256,10 @@ mod tests {
             let pairs: f64 = held.windows(2).map(|pair| weight(pair[0] * pair[1])).sum();
             single + pairs
         };
-        // Exact by all 2^9 coalitions, computed here.
-        let factorial = |k: usize| (1..=k).map(|i| i as f64).product::<f64>();
-        let exact: Vec<f64> = (0..n)
-            .map(|one| {
-                (0..1_u64 << n)
-                    .filter(|set| set >> one & 1 == 0)
-                    .map(|set| {
-                        let k = set.count_ones() as usize;
-                        let gain = value(Coalition(set | 1 << one)) - value(Coalition(set));
-                        factorial(k) * factorial(n - k - 1) / factorial(n) * gain
-                    })
-                    .sum()
-            })
-            .collect();
+        let all_coalitions = Plan::new(n, Method::Exact, seed(0));
+        assert_eq!((all_coalitions.coalitions().len(), all_coalitions.permutations()), (512, 0));
+        let exact = all_coalitions.solve(&values(&all_coalitions, value));
+        let exact: Vec<f64> = exact.passages.iter().map(|passage| passage.shapley.unwrap()).collect();
         let (mut within, mut all) = (0, 0);
         for byte in 0..40 {
             let plan = Plan::new(n, Method::Shapley, seed(byte));

@@ -116,8 +116,12 @@ pub fn verify_registration(bytes: &[u8], trust: &Trust) -> std::result::Result<R
     let mut proved = vec![
         format!("The file is a registration in canonical form, of {what}."),
         match anchor.on_chain {
-            true => format!("It was registered in block {number} of blockchain {chain}, whose time is {time}: it existed by then."),
-            false => format!("It is registered in a block that calls itself number {number} of blockchain {chain}, made at {time}."),
+            true => format!(
+                "It was registered in block {number} of blockchain {chain}, whose time is {time}: it existed by then."
+            ),
+            false => format!(
+                "It is registered in a block that calls itself number {number} of blockchain {chain}, made at {time}."
+            ),
         },
     ];
     proved.extend(anchor.proved.iter().cloned());

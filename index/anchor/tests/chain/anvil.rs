@@ -1,9 +1,8 @@
 //! A node of a chain of its own, as long as the value lives.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -75,32 +74,10 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The program, fetched once into the target directory. The lock file pins its hash.
+/// The program that `./test` fetched.
 fn binary() -> PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(fetch).clone()
-}
-
-fn fetch() -> PathBuf {
-    if let Some(given) = std::env::var_os("CAIRN_ANVIL") {
-        return given.into();
-    }
-    let there = cfg!(all(target_os = "linux", target_arch = "x86_64")) && Command::new("npm").arg("--version").output().is_ok();
-    assert!(there, "npm has no anvil for this machine, or there is no npm: set CAIRN_ANVIL to the program (https://getfoundry.sh)");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/anvil");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("anvil");
-    let binary = cache.join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
-    let lock = "package-lock.json";
-    // Kept until another version is asked for.
-    let fresh = std::fs::read(cache.join(lock)).ok() == std::fs::read(source.join(lock)).ok();
-    if !fresh || !binary.exists() {
-        std::fs::create_dir_all(&cache).unwrap();
-        for file in ["package.json", lock] {
-            std::fs::copy(source.join(file), cache.join(file)).unwrap();
-        }
-        let installed =
-            Command::new("npm").args(["ci", "--silent", "--no-audit"]).current_dir(&cache).status().unwrap();
-        assert!(installed.success(), "npm ci failed in {}", cache.display());
-    }
-    binary
+    let given = std::env::var_os("CAIRN_ANVIL");
+    given
+        .map(PathBuf::from)
+        .expect("set CAIRN_ANVIL to anvil; ./test fetches it from npm (tests/anvil), or https://getfoundry.sh")
 }

@@ -42,7 +42,7 @@ async fn a_node_that_is_away_delays_and_blocks_nobody() {
     held.abort();
     let _ = held.await;
 
-    let anvil = Anvil::start_on(port, &[]).await.unwrap();
+    let anvil = Anvil::start_on(port, &[]).await;
     anvil.ask("anvil_setBalance", json!([operator.address(), "0xde0b6b3a7640000"])).await;
     anvil.ask("anvil_setCode", code).await;
     let status = anchored(&anchorer, 1001).await;

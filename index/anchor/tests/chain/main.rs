@@ -1,6 +1,4 @@
-//! Anchoring on a real chain: anvil, fetched from npm, one node a test.
-//!
-//! Without npm, or on another machine than Linux on x86-64, these tests fail and say so; `CAIRN_ANVIL=<binary>` names another.
+//! Anchoring on a real chain: anvil, one node a test. `CAIRN_ANVIL` names the program; without it these tests fail.
 
 #![allow(clippy::unwrap_used)]
 
