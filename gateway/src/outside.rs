@@ -14,7 +14,7 @@ use cairn_proof::{Log, WitnessKey, log::Sequencer, registration::Registered};
 use cairn_witness::{Collector, Remote};
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::{config::Config, store::datanets::Description};
 
 /// A handle on what follows the log. Cheap to clone.
 #[derive(Clone)]
@@ -60,6 +60,12 @@ impl Outside {
     /// The first anchor that covers entry `index`, once there is one. Reads a small file.
     pub(crate) fn covering(&self, index: u64) -> anyhow::Result<Option<Anchor>> {
         Ok(self.anchorer.as_ref().map(|anchorer| anchorer.covering(index)).transpose()?.flatten())
+    }
+
+    /// Anchors whose proofs are kept, of sizes below `before`, the largest first and `most` of them.
+    pub(crate) async fn anchors(&self, before: Option<u64>, most: usize) -> anyhow::Result<Vec<Anchor>> {
+        let Some(anchorer) = self.anchorer.clone() else { return Ok(Vec::new()) };
+        Ok(tokio::task::spawn_blocking(move || anchorer.anchors(before, most)).await??)
     }
 
     /// How far anchors are; `None` where they are off.
@@ -126,6 +132,16 @@ impl Outside {
             // An error means that the runtime is shutting down.
             let _ = with(&log, move |log| log.stop(why)).await;
         }
+    }
+}
+
+/// What the creation of a datanet is registered as on a chain, where anchors are on.
+pub(crate) fn creation(datanet: &Description) -> Registered {
+    Registered::Datanet {
+        name: datanet.name.clone(),
+        owner: datanet.owner.clone(),
+        licence: datanet.licence.clone(),
+        created_at: datanet.created_at.clone(),
     }
 }
 

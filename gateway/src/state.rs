@@ -15,6 +15,7 @@ use crate::{
     jobs::Jobs,
     lanes::{self, Lanes},
     ledger::Ledger,
+    outside::creation,
     store::Store,
 };
 
@@ -54,6 +55,7 @@ impl AppState {
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
         let index = open_index(&config).await?;
         complete_datanets(&store, &index).await?;
+        register_datanets(&store, &ledger).await?;
         let of_lanes = lanes::Source::Store(adapters.store.clone());
         let lanes = Lanes { adapters: of_lanes, config: config.adapters.clone() };
         let models = BaseModels::open_beside(crate::convert::base_config(&config), Arc::new(lanes));
@@ -124,6 +126,14 @@ async fn complete_datanets(store: &Store, index: &Index) -> anyhow::Result<()> {
         if index.snapshot(&name).is_err() {
             index.create(&name).await.with_context(|| format!("datanet {name} cannot be completed"))?;
         }
+    }
+    Ok(())
+}
+
+/// Datanets that were created before anchors were turned on, or right before a crash, are registered now. Twice is once.
+async fn register_datanets(store: &Store, ledger: &Ledger) -> anyhow::Result<()> {
+    for description in store.datanets(None).await? {
+        ledger.outside().register(&creation(&description)).await;
     }
     Ok(())
 }

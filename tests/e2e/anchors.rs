@@ -62,6 +62,22 @@ async fn an_answers_trail_ends_in_a_block() {
     })
     .await;
     assert_eq!((&state["enabled"], &state["connected"], &state["problem"]), (&json!(true), &json!(true), &Value::Null));
+    assert_eq!((state["chain_id"].to_string().as_str(), &state["confirmations"]), (Anvil::CHAIN, &json!(1)));
+
+    // The list of what is kept has it, page by page.
+    let size = state["anchored"]["size"].as_u64().expect("a size");
+    let newest = client.get("/v1/log/anchors/history?limit=100").await.ok();
+    let sizes: Vec<u64> =
+        newest["data"].as_array().expect("anchors").iter().filter_map(|it| it["size"].as_u64()).collect();
+    assert!(sizes.contains(&size) && sizes.is_sorted_by(|a, b| a > b) && newest["has_more"] == false, "{newest:#}");
+    let page = client.get(&format!("/v1/log/anchors/history?before={}&limit=1", size + 1)).await.ok();
+    let last = &page["data"][0];
+    for field in ["size", "root", "transaction", "block_hash", "block_number"] {
+        assert_eq!(last[field], state["anchored"][field], "{field}");
+    }
+    let times = [&last["block_time"], &state["anchored"]["at"]].map(|time| time.as_str().expect("a time").len());
+    assert_eq!(times, ["2026-11-24T12:00:00Z".len(); 2], "{page:#}");
+    client.get("/v1/log/anchors/history?limit=0").await.error(400, "invalid_request");
 
     // What a reader pins comes from the chain, not from the file.
     let bundle = client.proof(id).await;
@@ -111,12 +127,15 @@ async fn an_answers_trail_ends_in_a_block() {
     assert_eq!(contributor["registered"], json!({"type": "cairn/contributor/v1", "contributor": pseudonym}));
     client.get(&format!("/v1/log/contributors/{}/registration", "00".repeat(32))).await.error(404, "not_found");
 
+    // A datanet from before there were anchors was registered when the gateway started with them.
+    let older = client.get("/v1/datanets/foldoc/registration").await.ok();
+    assert_eq!(older["registered"]["name"], "foldoc", "{older:#}");
+
     let metrics = client.get("/metrics").await.text();
-    let size = state["anchored"]["size"].as_u64().expect("a size");
-    assert!(
-        metrics.contains("cairn_anchor_connected 1") && metrics.contains(&format!("cairn_anchor_size {size}")),
-        "{metrics}"
-    );
+    let size = format!("cairn_anchor_size {size}");
+    for line in ["cairn_anchor_connected 1", size.as_str(), "cairn_anchor_age_seconds ", "cairn_anchor_alarm 0"] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -129,7 +148,9 @@ async fn a_chain_that_is_away_holds_up_no_answer() {
     drop(anvil);
     let attribution = asked(&client).await;
     let state = until(&client, "its absence is noticed", |state| state["connected"] == false).await;
-    assert!(state["problem"].as_str().is_some_and(|problem| !problem.is_empty()), "{state:#}");
+    assert!(state["problem"].as_str().is_some_and(|problem| problem.contains("does not answer")), "{state:#}");
+    assert!(state["last_failure"]["problem"].is_string() && state["last_failure"]["at"].is_string(), "{state:#}");
+    assert!(client.get("/metrics").await.text().contains("cairn_anchor_connected 0"));
     // Answered and proved, without the anchor that is to come.
     let bundle: Value =
         serde_json::from_slice(&client.proof(attribution["id"].as_str().expect("an id")).await).expect("JSON");
@@ -142,6 +163,7 @@ async fn a_log_without_anchors_says_so() {
     let gateway = cairn_tests::shared().await;
     let client = gateway.admin();
     assert_eq!(client.get("/v1/log/anchors").await.ok()["enabled"], false);
+    assert_eq!(client.get("/v1/log/anchors/history").await.ok(), json!({"data": [], "has_more": false}));
     let error = client.get("/v1/datanets/foldoc/registration").await.error(404, "not_found");
     assert!(error["message"].as_str().is_some_and(|message| message.contains("not anchored")), "{error}");
 }

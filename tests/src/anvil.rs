@@ -28,7 +28,7 @@ impl Anvil {
     pub async fn start() -> Self {
         let listen = free_port();
         let (_, port) = listen.rsplit_once(':').expect("an address has a port");
-        let process = Command::new(given("CAIRN_ANVIL", "anvil"))
+        let process = Command::new(given("CAIRN_ANVIL", "anvil (npm package @foundry-rs/anvil-linux-amd64)"))
             .args(["--port", port, "--silent", "--chain-id", Self::CHAIN])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

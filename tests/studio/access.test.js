@@ -85,7 +85,9 @@ test("terms are tried out and published; who asks is granted by them, or referre
   await other.getByText("not affirmed: affirmation-1").waitFor();
   await other.getByRole("checkbox", { name: "I affirm" }).click();
   await other.getByRole("button", { name: "Ask", exact: true }).click();
-  // The datanet opens by itself.
+  // It says so, and the datanet is open.
+  await other.getByText("Granted. You can use secret now").waitFor();
+  await other.getByRole("link", { name: "Browse", exact: true }).click();
   await other.getByText("A cairn is a heap of stones").waitFor();
 
   // Training is decided by people: the owner, where the terms name nobody else.
@@ -102,6 +104,23 @@ test("terms are tried out and published; who asks is granted by them, or referre
   await owner.getByText("2 granted, 1 denied, 0 waiting").waitFor();
   await visit(other, "/datanets/secret?tab=terms");
   await other.getByText("Decided by review").waitFor();
+
+  // What people deny can be put before others, with a word to them.
+  await other.getByRole("checkbox", { name: "It serves a commercial end" }).click();
+  await other.getByRole("checkbox", { name: "I affirm" }).click();
+  await other.getByRole("button", { name: "Ask", exact: true }).click();
+  await other.getByText("People decide this one").waitFor();
+  await visit(owner, "/datanets");
+  await waiting.getByLabel("Reason").fill("Not for sale.");
+  await waiting.getByRole("button", { name: "Deny" }).click();
+  await waiting.waitFor({ state: "detached" });
+  await visit(other, "/datanets/secret?tab=terms");
+  await other.getByText("said no: Not for sale.").waitFor();
+  await other.getByRole("button", { name: "Appeal to other reviewers" }).click();
+  await other.getByLabel("What they should know").fill("It is a charity shop.");
+  await other.getByRole("button", { name: "Appeal", exact: true }).click();
+  await other.getByText("It is a charity shop.").first().waitFor();
+  await other.getByText("Nobody is left who may decide").waitFor();
   clean(owner);
   clean(other);
 });

@@ -182,3 +182,40 @@ test("a PDF is dropped, looked at, and cited by its page", async () => {
   assert.equal(data[0].contributor, "Edda Marsh");
   clean(page);
 });
+
+test("every use of a contributor's data leads to its record, and can be taken away as a file", async () => {
+  const page = await open();
+  await visit(page, "/audit?tab=uses");
+  await page.getByLabel("Contributor", { exact: true }).fill(CONTRIBUTOR);
+  const uses = page.getByRole("region", { name: "Every use" });
+  await uses.getByRole("link", { name: answered.attribution.id }).waitFor();
+  await accessible(page, "ledger");
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download CSV" }).click();
+  const csv = (await readFile(await (await download).path())).toString("utf8");
+  assert.ok(csv.startsWith("at,answer,") && csv.includes(answered.attribution.id), csv);
+  await page.getByLabel("From").fill("2100-01-01");
+  await page.getByText("No use in this period").waitFor();
+  await page.getByLabel("From").fill("");
+  await uses.getByRole("link", { name: answered.attribution.id }).click();
+  await page.getByText("Everything that was considered").waitFor();
+  clean(page);
+});
+
+test("what is withdrawn is gone, and it is said what cannot be undone", async () => {
+  const page = await open();
+  const { data } = await api("GET", "/v1/datanets/trees/datapoints");
+  const gone = data.find(({ contributor }) => contributor === "Grace Hopper");
+  await visit(page, "/datanets/trees?tab=browse");
+  await page.getByRole("button", { name: `Withdraw ${gone.id}` }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("Nobody can bring it back").waitFor();
+  await accessible(page, "withdraw");
+  await dialog.getByRole("button", { name: "Withdraw for ever" }).click();
+  await page.getByText("1 datapoint withdrawn from trees").waitFor({ timeout: 60_000 });
+  await page.getByText("No adapter was trained on it").waitFor();
+  await page.getByText("A moth, found in a relay").waitFor({ state: "detached" });
+  const left = (await api("GET", "/v1/datanets/trees/datapoints")).data;
+  assert.ok(left.every(({ id }) => id !== gone.id));
+  clean(page);
+});

@@ -16,7 +16,6 @@ use cairn_openapi::{
     keys::Role,
 };
 use cairn_policy::Purpose;
-use cairn_proof::registration::Registered;
 
 use crate::{
     access,
@@ -24,6 +23,7 @@ use crate::{
     contributions, convert,
     error::{ApiError, Code},
     ingest::originals,
+    outside,
     state::AppState,
     store::{contributions::Contributions, datanets::Description},
 };
@@ -53,7 +53,7 @@ pub(crate) async fn create(
         }
     };
     let made = known(&state, &caller, &new.name).await?;
-    state.ledger.outside().register(&creation(&made)).await;
+    state.ledger.outside().register(&outside::creation(&made)).await;
     Ok(HttpResponse::Created().json(convert::datanet(made, &snapshot, AccessBasis::Owner, None)))
 }
 
@@ -203,17 +203,7 @@ pub(crate) async fn registration(
     name: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let datanet = known(&state, &caller, &name).await?;
-    super::anchors::registered(&state, creation(&datanet)).await
-}
-
-/// What the creation of a datanet is registered as on a chain, where anchors are on.
-fn creation(datanet: &Description) -> Registered {
-    Registered::Datanet {
-        name: datanet.name.clone(),
-        owner: datanet.owner.clone(),
-        licence: datanet.licence.clone(),
-        created_at: datanet.created_at.clone(),
-    }
+    super::anchors::registered(&state, outside::creation(&datanet)).await
 }
 
 /// A datanet that the caller may know of: one that it may use, or whose terms are published.

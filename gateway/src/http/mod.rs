@@ -147,6 +147,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(log::tile)
         .service(log::key)
         .service(anchors::status)
+        .service(anchors::history)
         .service(anchors::contributor)
         .service(ops::healthz)
         .service(ops::readyz)

@@ -40,6 +40,10 @@ pub(crate) async fn render(_caller: Allowed<Auditors>, state: Data<AppState>) ->
     if let Some(anchoring) = state.ledger.outside().anchoring() {
         metrics::gauge!("cairn_anchor_connected").set(u8::from(anchoring.connected));
         metrics::gauge!("cairn_anchor_size").set(anchoring.anchored.map_or(0, |last| last.size) as f64);
+        if let Some(at) = anchoring.anchored.and_then(|last| last.at) {
+            let now = chrono::Utc::now().timestamp().unsigned_abs();
+            metrics::gauge!("cairn_anchor_age_seconds").set(now.saturating_sub(at) as f64);
+        }
         metrics::gauge!("cairn_anchor_spent_gwei").set(anchoring.spent_gwei as f64);
         metrics::counter!("cairn_anchor_confirmed_total").absolute(anchoring.counts.confirmed);
         metrics::counter!("cairn_anchor_failures_total").absolute(anchoring.counts.failures);

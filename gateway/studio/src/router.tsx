@@ -18,7 +18,7 @@ const oneOf = <T extends string>(value: unknown, known: readonly T[]): { tab?: T
 
 // Tabs stand in the address; what is not one of them is left out.
 const TABS = ["browse", "search", "terms", "add", "access", "about"] as const;
-const AUDIT_TABS = ["proof", "record", "log"] as const;
+const AUDIT_TABS = ["proof", "record", "uses", "log"] as const;
 const ADMIN_TABS = ["models", "keys", "health"] as const;
 export type Tab = (typeof TABS)[number];
 export type AuditTab = (typeof AUDIT_TABS)[number];

@@ -36,4 +36,4 @@ pub use deploy::deploy;
 pub use error::{Error, Result};
 pub use key::AccountKey;
 pub use saved::Saved;
-pub use status::{Anchored, InFlight, Status};
+pub use status::{Anchored, Failure, InFlight, Status};

@@ -16,12 +16,19 @@ pub struct Status {
     pub connected: bool,
     /// Newest block seen.
     pub block_number: Option<u64>,
+    /// Blocks, its own included, after which a transaction counts as final.
+    pub confirmations: u64,
     /// What the account holds, in gwei of the chain's currency; not known before the first look.
     pub balance_gwei: Option<u64>,
     /// Size of the newest checkpoint offered.
     pub offered: Option<u64>,
     /// The last checkpoint that is on the chain for good.
     pub anchored: Option<Anchored>,
+    /// Proofs of anchors that are kept.
+    pub proofs: usize,
+    /// When the newest checkpoint is to be sent, in seconds since 1970: past while something holds it up, `None` when it is
+    /// on the chain or on its way.
+    pub next_at: Option<u64>,
     /// Transactions on their way.
     pub in_flight: Vec<InFlight>,
     /// Registrations that wait.
@@ -32,6 +39,8 @@ pub struct Status {
     pub budget_gwei: u64,
     /// What keeps anchors from getting on, if anything does.
     pub problem: Option<String>,
+    /// The last look at the chain that failed since the process started, even if others went well after it.
+    pub last_failure: Option<Failure>,
     /// The chain contradicts the log: nothing more must be signed.
     pub alarm: Option<String>,
     /// Counts since the process started.
@@ -53,6 +62,15 @@ pub struct Counts {
     pub failures: u64,
 }
 
+/// A look at the chain that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub problem: String,
+}
+
 /// A checkpoint on the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +85,9 @@ pub struct Anchored {
     pub block_hash: Word,
     /// Height of the block.
     pub block_number: u64,
+    /// When it was found to be final, in seconds since 1970 by this machine's clock; older states do not have it.
+    #[serde(default)]
+    pub at: Option<u64>,
 }
 
 /// A transaction on its way.

@@ -82,6 +82,19 @@ impl Store {
         size.map_or(Ok(None), |size| self.read(&anchor_name(size)))
     }
 
+    /// Number of anchors that there is a proof of.
+    pub(crate) fn anchor_count(&self) -> usize {
+        self.sizes.lock().len()
+    }
+
+    /// The anchors of sizes below `before`, the largest first and `most` of them.
+    pub(crate) fn anchors(&self, before: Option<u64>, most: usize) -> Result<Vec<Anchor>> {
+        let below = before.unwrap_or(u64::MAX);
+        let sizes: Vec<u64> = self.sizes.lock().range(..below).rev().take(most).copied().collect();
+        // One whose block has left the chain meanwhile is not there any more.
+        sizes.into_iter().filter_map(|size| self.read::<Anchor>(&anchor_name(size)).transpose()).collect()
+    }
+
     /// Takes a registration, durably. Twice is once.
     pub(crate) fn wait_for(&self, kind: Word, digest: Word) -> Result<()> {
         let mut waiting = self.waiting.lock();

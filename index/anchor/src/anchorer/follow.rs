@@ -97,6 +97,7 @@ impl Task {
                     transaction: mined.transaction,
                     block_hash: mined.block_hash,
                     block_number: mined.block_number,
+                    at: Some(now()),
                 });
             }
             (Call::Register { kind, digest }, Some(Evidence::Registration(proof))) => {

@@ -21,7 +21,7 @@ use crate::flight::{Flight, Line};
 use crate::key::AccountKey;
 use crate::rpc::Rpc;
 use crate::state::{Identity, State, origin_hash};
-use crate::status::{Counts, InFlight, Status};
+use crate::status::{Counts, Failure, InFlight, Status};
 use crate::store::Store;
 
 /// A handle on the task that anchors a log's checkpoints. The task ends when the handle is dropped, at any point: a later
@@ -63,8 +63,7 @@ impl Anchorer {
         let wake = Arc::new(Notify::new());
         let (alarm_sender, alarm) = watch::channel(None);
         let seen = Seen::default();
-        let (status_sender, status) =
-            watch::channel(status(&line, &config, &state, &seen, None, store.waiting_count()));
+        let (status_sender, status) = watch::channel(status(&line, &config, &state, &seen, &store));
         let task = Task {
             config,
             line,
@@ -118,6 +117,11 @@ impl Anchorer {
     /// The first anchor that covers entry `index`, once there is one.
     pub fn covering(&self, index: u64) -> Result<Option<Anchor>> {
         self.store.covering(index)
+    }
+
+    /// Anchors that are kept, of sizes below `before`, the largest first and `most` of them. Reads a small file for each.
+    pub fn anchors(&self, before: Option<u64>, most: usize) -> Result<Vec<Anchor>> {
+        self.store.anchors(before, most)
     }
 
     /// What is known of the anchors.
@@ -182,6 +186,7 @@ struct Seen {
     block_number: Option<u64>,
     balance_gwei: Option<u64>,
     problem: Option<String>,
+    last_failure: Option<Failure>,
     alarm: Option<String>,
     counts: Counts,
     /// Looks that failed in a row.
@@ -249,6 +254,7 @@ impl Task {
                 }
                 self.seen.node_checked = false;
                 self.seen.problem = Some(error.to_string());
+                self.seen.last_failure = Some(Failure { at: now(), problem: error.to_string() });
                 self.seen.failures = self.seen.failures.saturating_add(1);
                 self.seen.counts.failures += 1;
             }
@@ -257,8 +263,10 @@ impl Task {
 
     fn publish(&self) {
         let offered = self.offered.borrow().map(|offer| offer.size);
-        let waiting = self.store.waiting_count();
-        self.status.send_replace(status(&self.line, &self.config, &self.state, &self.seen, offered, waiting));
+        let now = now();
+        let next_at = self.due_in(now).map(|wait| now.saturating_add(wait.as_secs()));
+        let known = status(&self.line, &self.config, &self.state, &self.seen, &self.store);
+        self.status.send_replace(Status { offered, next_at, ..known });
     }
 
     /// Waits for the next look. While nothing is under way or due, the node is left in peace.
@@ -285,21 +293,26 @@ impl Task {
     }
 }
 
-fn status(line: &Line, config: &Config, state: &State, seen: &Seen, offered: Option<u64>, waiting: usize) -> Status {
+/// All but what depends on the checkpoints that were offered.
+fn status(line: &Line, config: &Config, state: &State, seen: &Seen, store: &Store) -> Status {
     Status {
         chain_id: line.chain_id,
         contract: line.contract,
         sender: line.key.address(),
         connected: seen.connected,
         block_number: seen.block_number,
+        confirmations: config.confirmations,
         balance_gwei: seen.balance_gwei,
-        offered,
+        offered: None,
         anchored: state.anchored,
+        proofs: store.anchor_count(),
+        next_at: None,
         in_flight: state.flights.iter().filter_map(in_flight).collect(),
-        waiting,
+        waiting: store.waiting_count(),
         spent_gwei: state.spent.on(now()),
         budget_gwei: config.budget_gwei,
         problem: seen.problem.clone(),
+        last_failure: seen.last_failure.clone(),
         alarm: seen.alarm.clone(),
         counts: seen.counts,
     }

@@ -77,7 +77,9 @@ pub(crate) fn free_port() -> u16 {
 /// The program that `./test` fetched.
 fn binary() -> PathBuf {
     let given = std::env::var_os("CAIRN_ANVIL");
-    given
-        .map(PathBuf::from)
-        .expect("set CAIRN_ANVIL to anvil; ./test fetches it from npm (tests/anvil), or https://getfoundry.sh")
+    let path = given.map(PathBuf::from).filter(|path| path.is_file());
+    path.expect(
+        "set CAIRN_ANVIL to the path of anvil: run ./test, which fetches it (npm package @foundry-rs/anvil-linux-amd64, see \
+         tests/anvil), or install Foundry (https://getfoundry.sh)",
+    )
 }

@@ -46,7 +46,7 @@ async fn a_node_that_is_away_delays_and_blocks_nobody() {
     anvil.ask("anvil_setBalance", json!([operator.address(), "0xde0b6b3a7640000"])).await;
     anvil.ask("anvil_setCode", code).await;
     let status = anchored(&anchorer, 1001).await;
-    assert!(status.connected);
+    assert!(status.connected && status.last_failure.is_some(), "past, but not forgotten");
     until(&anchorer, "registered too", |status| status.waiting == 0).await;
     // Of a thousand checkpoints, the newest was sent.
     assert_eq!(anvil.count(operator.address()).await, 2);

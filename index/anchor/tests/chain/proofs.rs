@@ -31,6 +31,11 @@ async fn a_checkpoint_gets_an_anchor_that_verifies_offline() {
     let sizes = [0, 2, 3, 6, 7, 299].map(|index| anchorer.covering(index).unwrap().unwrap().size);
     assert_eq!(sizes, [3, 3, 7, 7, 300, 300]);
     assert_eq!(anchorer.covering(300).unwrap(), None);
+    let kept = |before, most| -> Vec<u64> {
+        anchorer.anchors(before, most).unwrap().iter().map(|anchor| anchor.size).collect()
+    };
+    assert_eq!((kept(None, 2), kept(Some(7), 9), kept(Some(3), 9)), (vec![300, 7], vec![3], vec![]));
+    assert_eq!(anchorer.status().proofs, 3);
 
     let saved = Saved::load(&operator.state()).unwrap().unwrap();
     assert_eq!((saved.proofs, saved.anchored, saved.log.as_str()), (3, anchorer.status().anchored, LOG));
@@ -87,6 +92,22 @@ async fn a_checkpoint_gets_an_anchor_that_verifies_offline() {
     if let Some(path) = std::env::var_os("CAIRN_WRITE_ANCHOR") {
         std::fs::write(path, text + "\n").unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_anchor_has_its_time() {
+    let anvil = Anvil::start(&[]).await;
+    let mut operator = Operator::new(&anvil).await;
+    operator.config.interval_s = 3600;
+    let anchorer = operator.start();
+    anchorer.offer(&checkpoint(0, 10));
+    let status = anchored(&anchorer, 10).await;
+    assert_eq!((status.next_at, status.confirmations), (None, 1));
+    anchorer.offer(&checkpoint(0, 11));
+    let status = until(&anchorer, "planned", |status| status.next_at.is_some()).await;
+    let wait = status.next_at.unwrap() - status.anchored.unwrap().at.unwrap();
+    assert!((3500..=3600).contains(&wait), "{wait}");
+    assert_eq!(anvil.count(operator.address()).await, 2, "deployment and one anchor");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ import { Page } from "../../ui/page";
 import { Tabs } from "../../ui/tabs";
 import { CopyButton, count, Hash } from "../../ui/text";
 import { BundleDrop } from "../../verify";
+import { Contributors } from "./contributors";
 import { Growth } from "./growth";
 import { RecordView } from "./record";
 import "./audit.css";
@@ -21,6 +22,7 @@ import "./audit.css";
 const TABS = [
   ["proof", "Verify a proof"],
   ["record", "Find a record"],
+  ["uses", "Contributors"],
   ["log", "The log"],
 ] as const;
 
@@ -35,6 +37,7 @@ export function Audit() {
       <Tabs value={tab} tabs={TABS} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
         {tab === "proof" && <Proof />}
         {tab === "record" && <Find />}
+        {tab === "uses" && <Contributors />}
         {tab === "log" && <Log />}
       </Tabs>
     </Page>

@@ -7,10 +7,20 @@ import { Button, ButtonLink } from "../../ui/button";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { count } from "../../ui/text";
 import { DatapointCard } from "./datapoint-card";
+import { useWithdrawal, WithdrawButtons } from "./withdraw";
 
 const LIMIT = 20;
 
-export function Browse({ datanet, mayAdd }: { datanet: Schemas["Datanet"]; mayAdd: boolean }) {
+export function Browse({
+  datanet,
+  mayAdd,
+  governs,
+}: {
+  datanet: Schemas["Datanet"];
+  mayAdd: boolean;
+  governs: boolean;
+}) {
+  const withdrawal = useWithdrawal(datanet.name);
   const [after, setAfter] = useState(0);
   const { name, snapshot } = datanet;
   const { data, error } = useQuery({
@@ -36,7 +46,7 @@ export function Browse({ datanet, mayAdd }: { datanet: Schemas["Datanet"]; mayAd
             )
           }
         >
-          Add a file: JSON lines, CSV, Markdown, plain text, or a dictionary.
+          Add a file: a PDF, a Word document, a web page, a table, Markdown, plain text, or a dictionary.
         </Empty>
       </div>
     );
@@ -63,10 +73,14 @@ export function Browse({ datanet, mayAdd }: { datanet: Schemas["Datanet"]; mayAd
   );
   return (
     <div className="stack">
+      {withdrawal.note}
+      {withdrawal.dialog}
       {pager}
       <ul className="datapoints card">
         {data.data.map((datapoint) => (
-          <DatapointCard key={datapoint.id} datapoint={datapoint} />
+          <DatapointCard key={datapoint.id} datapoint={datapoint}>
+            {governs && <WithdrawButtons datapoint={datapoint} onWithdraw={withdrawal.withdraw} />}
+          </DatapointCard>
         ))}
       </ul>
       {pager}

@@ -25,10 +25,14 @@ import "./datanets.css";
 
 export function DatanetPage() {
   const { name } = useParams({ from: "/datanets/$name" });
-  const { tab = "browse" } = useSearch({ from: "/datanets/$name" });
+  const { tab: chosen } = useSearch({ from: "/datanets/$name" });
   const navigate = useNavigate({ from: "/datanets/$name" });
   const caller = useCaller();
   const { data, error } = useQuery(datanetOf(name));
+  // Who came to ask stays where the answer is, also when it opens the other tabs.
+  const [came, setCame] = useState<{ name: string; tab: Tab }>();
+  if (data && came?.name !== name) setCame({ name, tab: data.access === "on_request" ? "terms" : "browse" });
+  const tab = chosen ?? came?.tab ?? "browse";
   if (!data) {
     return <Page title={name}>{error ? <ErrorNote error={error} /> : <Waiting lines={4} />}</Page>;
   }
@@ -73,7 +77,9 @@ export function DatanetPage() {
       }
     >
       <Tabs value={shown} tabs={tabs} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
-        {shown === "browse" && <Browse datanet={data} mayAdd={caller?.may("contributors") ?? false} />}
+        {shown === "browse" && (
+          <Browse datanet={data} mayAdd={caller?.may("contributors") ?? false} governs={Boolean(governs)} />
+        )}
         {shown === "search" && <Search datanet={data} />}
         {shown === "terms" && <Terms datanet={data} governs={Boolean(governs)} />}
         {shown === "add" && (

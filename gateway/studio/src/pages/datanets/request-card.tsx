@@ -6,7 +6,7 @@ import { api, body, type Schemas } from "../../api/client";
 import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Badge, ErrorNote } from "../../ui/feedback";
-import { TextField } from "../../ui/field";
+import { TextArea, TextField } from "../../ui/field";
 import { Ago, date } from "../../ui/text";
 
 type Request = Schemas["AccessRequest"];
@@ -165,16 +165,54 @@ function Decide({ id }: { id: string }) {
   );
 }
 
+/** The same request to other reviewers, with a statement for them. */
+function Appeal({ id, before }: { id: string; before: string }) {
+  const refresh = useRefresh();
+  const [open, setOpen] = useState(false);
+  const [statement, setStatement] = useState(before);
+  const appeal = useMutation({
+    mutationFn: async () =>
+      body(
+        await api.POST("/v1/access_requests/{id}/appeal", {
+          params: { path: { id } },
+          body: { statement: statement.trim() },
+        }),
+      ),
+    onSuccess: refresh,
+  });
+  if (!open) {
+    return (
+      <Button small onClick={() => setOpen(true)}>
+        Appeal to other reviewers
+      </Button>
+    );
+  }
+  return (
+    <div className="stack-s">
+      <TextArea
+        label="What they should know"
+        hint="Who denied it does not decide again. It takes the place of your first statement."
+        value={statement}
+        onChange={(event) => setStatement(event.target.value)}
+      />
+      <ErrorNote error={appeal.error} />
+      <div className="row">
+        <Button look="primary" disabled={appeal.isPending} onClick={() => appeal.mutate()}>
+          Appeal
+        </Button>
+        <Button onClick={() => setOpen(false)}>Leave it</Button>
+      </div>
+    </div>
+  );
+}
+
 /** What who asked may still do: withdraw, appeal, renew. */
 function Own({ request }: { request: Request }) {
   const refresh = useRefresh();
   const path = { id: request.id };
   const act = useMutation({
-    mutationFn: async (action: "withdraw" | "appeal" | "renew") => {
+    mutationFn: async (action: "withdraw" | "renew") => {
       if (action === "withdraw") await api.DELETE("/v1/access_requests/{id}", { params: { path } });
-      if (action === "appeal") {
-        await api.POST("/v1/access_requests/{id}/appeal", { params: { path }, body: { statement: "" } });
-      }
       if (action === "renew") await api.POST("/v1/access_requests/{id}/renew", { params: { path } });
     },
     onSuccess: refresh,
@@ -189,9 +227,7 @@ function Own({ request }: { request: Request }) {
           </Button>
         )}
         {request.status === "denied" && request.decided_by === "review" && (
-          <Button small disabled={act.isPending} onClick={() => act.mutate("appeal")}>
-            Appeal to other reviewers
-          </Button>
+          <Appeal id={request.id} before={request.application.statement ?? ""} />
         )}
         {request.status === "granted" && (
           <Button small disabled={act.isPending} onClick={() => act.mutate("renew")}>

@@ -4,7 +4,7 @@ import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
 import { requestsFor, termsOf } from "../../api/queries";
 import { useCaller } from "../../api/roles";
-import { Button } from "../../ui/button";
+import { Button, ButtonLink } from "../../ui/button";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { Checkbox, SelectField, TextArea, TextField } from "../../ui/field";
 import { Ago, Hash } from "../../ui/text";
@@ -179,7 +179,19 @@ function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["
         </Checkbox>
       ))}
       <ErrorNote error={ask.error} />
-      {ask.data?.status === "granted" && <Note tone="good">Granted. You can use {datanet.name} now.</Note>}
+      {ask.data?.status === "granted" && (
+        <Note tone="good">
+          <div className="row row-wrap">
+            <span>Granted. You can use {datanet.name} now, as the request below says.</span>
+            <ButtonLink to="/datanets/$name" params={{ name: datanet.name }} search={{ tab: "browse" }} small>
+              Browse
+            </ButtonLink>
+            <ButtonLink to="/chat" search={{ datanet: datanet.name }} small>
+              Ask it something
+            </ButtonLink>
+          </div>
+        </Note>
+      )}
       {ask.data?.status === "denied" && (
         <Note tone="warn">Denied, for what is marked below. Mend it and ask again.</Note>
       )}
