@@ -673,6 +673,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datanets/{name}/registration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The proof that a datanet's creation was registered on a chain: a file of its own that `cairn verify` checks. */
+        get: operations["datanet_registration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datanets/{name}/contributions": {
         parameters: {
             query?: never;
@@ -1359,6 +1376,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/log/anchors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far the log's anchors on a chain are. */
+        get: operations["log_anchors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/log/anchors/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The anchors whose proofs are kept, the newest first, at most 100 at once. */
+        get: operations["log_anchor_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/log/contributors/{contributor}/registration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The proof that a contributor was registered on a chain, by its pseudonym as records have it. */
+        get: operations["contributor_registration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -1615,6 +1683,130 @@ export interface components {
             actor: string;
             /** @description When. */
             at: string;
+        };
+        /** @description A look at the chain that failed. */
+        AnchorFailure: {
+            /** @description When (RFC 3339, UTC). */
+            at: string;
+            /** @description Why. */
+            problem: string;
+        };
+        /** @description A transaction under way. */
+        AnchorInFlight: {
+            /**
+             * Format: int64
+             * @description Entries of the checkpoint; null for a registration.
+             */
+            size?: number | null;
+            /** @description Its hash, as it was sent last. */
+            transaction: string;
+            /**
+             * Format: int64
+             * @description How often it was sent, fees rising.
+             */
+            attempts: number;
+            /**
+             * Format: int64
+             * @description The height of the block it is in, where it is in one that is not deep enough yet.
+             */
+            block_number?: number | null;
+        };
+        /** @description Anchors whose proofs are kept, the newest first. */
+        AnchorPage: {
+            /** @description The anchors. */
+            data: components["schemas"]["KeptAnchor"][];
+            /** @description Whether there are more; ask for them with `before`. */
+            has_more: boolean;
+        };
+        /** @description A checkpoint on the chain. */
+        Anchored: {
+            /**
+             * Format: int64
+             * @description Entries of the log.
+             */
+            size: number;
+            /** @description Root hash over them (hex). */
+            root: string;
+            /** @description The transaction's hash. */
+            transaction: string;
+            /** @description The hash of its block. */
+            block_hash: string;
+            /**
+             * Format: int64
+             * @description The height of its block.
+             */
+            block_number: number;
+            /** @description When it was found to be final (RFC 3339, UTC, by the gateway's clock); null where that was not noted. */
+            at?: string | null;
+        };
+        /** @description How far anchoring is. */
+        Anchoring: {
+            /** @description Whether the log is anchored at all; if not, everything else is null, 0 or empty. */
+            enabled: boolean;
+            /**
+             * Format: int64
+             * @description The chain, by its EIP-155 number.
+             */
+            chain_id?: number | null;
+            /** @description The contract's address. */
+            contract?: string | null;
+            /** @description The address of the account that anchors. */
+            sender?: string | null;
+            /** @description Whether the node answered the last question. */
+            connected?: boolean | null;
+            /**
+             * Format: int64
+             * @description The newest block that the node showed; null before the first look at the chain.
+             */
+            block_number?: number | null;
+            /**
+             * Format: int64
+             * @description Blocks, its own included, after which a transaction counts as final.
+             */
+            confirmations?: number | null;
+            /**
+             * Format: int64
+             * @description Entries of the newest checkpoint that is to be anchored; null before the first one since the start.
+             */
+            offered?: number | null;
+            anchored?: null | components["schemas"]["Anchored"];
+            /**
+             * Format: int64
+             * @description Anchors whose proofs are kept: `GET /v1/log/anchors/history` lists them.
+             */
+            proofs: number;
+            /**
+             * @description When the newest checkpoint is to be sent (RFC 3339, UTC): past while something holds it up, null when it is on the
+             *     chain or on its way.
+             */
+            next_at?: string | null;
+            /** @description Transactions that wait for their block, or for blocks upon it. */
+            in_flight: components["schemas"]["AnchorInFlight"][];
+            /**
+             * Format: int64
+             * @description Registrations that wait.
+             */
+            waiting_registrations: number;
+            /**
+             * Format: int64
+             * @description Spent today (UTC), in gwei of the chain's currency.
+             */
+            spent_gwei?: number | null;
+            /**
+             * Format: int64
+             * @description What may be spent in a day, in gwei.
+             */
+            budget_gwei?: number | null;
+            /**
+             * Format: int64
+             * @description What the account holds, in gwei; null before the first look at the chain.
+             */
+            balance_gwei?: number | null;
+            /** @description What keeps anchors from getting on, if anything does. */
+            problem?: string | null;
+            last_failure?: null | components["schemas"]["AnchorFailure"];
+            /** @description Set where the chain contradicts the log: nothing more is signed. */
+            alarm?: string | null;
         };
         /** @description A citation in OpenAI's form. */
         Annotation: {
@@ -2764,6 +2956,27 @@ export interface components {
             schema: Record<string, never>;
             /** @description Followed in any case: the text is constrained to it. */
             strict?: boolean | null;
+        };
+        /** @description An anchor whose proof is kept. An answer's bundle has the proof of the first that covers it. */
+        KeptAnchor: {
+            /**
+             * Format: int64
+             * @description Entries of the log.
+             */
+            size: number;
+            /** @description Root hash over them (hex). */
+            root: string;
+            /** @description The transaction's hash; null where the chain has transactions of a form of its own. */
+            transaction?: string | null;
+            /** @description The hash of its block. */
+            block_hash: string;
+            /**
+             * Format: int64
+             * @description The height of its block.
+             */
+            block_number: number;
+            /** @description When the block was made (RFC 3339, UTC), by its producer. */
+            block_time: string;
         };
         /** @description What is kept of a key. */
         Key: {
@@ -5416,6 +5629,35 @@ export interface operations {
             };
         };
     };
+    datanet_registration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_contributions: {
         parameters: {
             query?: never;
@@ -7029,6 +7271,87 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogKey"];
+                };
+            };
+        };
+    };
+    log_anchors: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Anchoring"];
+                };
+            };
+        };
+    };
+    log_anchor_history: {
+        parameters: {
+            query?: {
+                /** @description Of fewer entries than this; the `size` of the last one of a page gives the next. Default: the newest. */
+                before?: number;
+                /** @description How many, 1 to 100; default 20. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnchorPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    contributor_registration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the pseudonym (hex) */
+                contributor: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
         };

@@ -16,6 +16,7 @@ import { CopyButton, count, Hash } from "../../ui/text";
 import { BundleDrop } from "../../verify";
 import { Contributors } from "./contributors";
 import { Growth } from "./growth";
+import { Outside } from "./outside";
 import { RecordView } from "./record";
 import "./audit.css";
 
@@ -126,6 +127,7 @@ function Log() {
         </div>
         <pre className="note-text">{data.note}</pre>
       </section>
+      <Outside now={data} />
       {caller?.may("auditors") && <Growth now={data} publicKey={key.data.key} />}
       <p className="quiet small">
         A signed note: the log’s name, how many entries it has, the root over all of them, and the signature.
