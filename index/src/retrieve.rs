@@ -148,7 +148,8 @@ pub struct Candidate {
     pub matched_terms: Vec<String>,
     /// What orders the candidates; its scale means nothing beyond this query.
     pub fused_score: f64,
-    /// Score by [`Retrieval::rerank`], where it was among the best [`RERANKED`]: these are in the order of it.
+    /// Score by [`Retrieval::rerank`], where it was among the best [`RERANKED`]: these are in the order of its sum with
+    /// `fused_score`.
     pub rerank_score: Option<f64>,
     /// Place among the candidates; those that are left out come last.
     pub rank: usize,
@@ -213,7 +214,7 @@ impl Index {
         Ok(retrieval)
     }
 
-    /// Puts the best candidates into the order of their late interaction with the query.
+    /// Puts the best candidates into the order of the sum of both: their score so far, and their late interaction with the query.
     async fn rerank(&self, query: &Query, candidates: &mut [Candidate]) -> Result<(), IndexError> {
         let best = candidates.len().min(RERANKED);
         let best = &mut candidates[..best];
@@ -222,8 +223,9 @@ impl Index {
         for (candidate, score) in best.iter_mut().zip(scores) {
             candidate.rerank_score = Some(score);
         }
-        // Stable: equal scores stay in the order of the fusion.
-        best.sort_by(|a, b| b.rerank_score.unwrap_or_default().total_cmp(&a.rerank_score.unwrap_or_default()));
+        // Together: late interaction alone forgets what a title says, see docs/retrieval.md.
+        let together = |candidate: &Candidate| candidate.fused_score + candidate.rerank_score.unwrap_or_default();
+        best.sort_by(|a, b| together(b).total_cmp(&together(a)));
         Ok(())
     }
 

@@ -23,7 +23,8 @@ pub enum Rerank {
     /// They stay as the fusion ranks them.
     #[default]
     None,
-    /// The best 20 are read once more beside the query, token by token, with the embedding model: about 0.2 s on two cores.
+    /// The best 20 are read once more beside the query, token by token, with the embedding model; both scores count alike. About
+    /// 0.2 s on two cores.
     LateInteraction,
 }
 
@@ -162,7 +163,8 @@ pub struct Why {
     pub text_score: Option<f64>,
     /// Place in the full-text search, from 1.
     pub text_rank: Option<usize>,
-    /// Score by late interaction, where that was asked for and it was among the best: these are in the order of it.
+    /// Score by late interaction, where that was asked for and it was among the best: these are in the order of its sum with
+    /// `fused_score`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerank_score: Option<f64>,
     /// Words of the query found in the datapoint.

@@ -92,7 +92,8 @@ async fn late_interaction_orders_the_best_and_says_so() {
     let query = Query { rerank: Some(Rerank::LateInteraction), ..plain.clone() };
     let found = index.retrieve(query).await.unwrap();
     let scores: Vec<f64> = found.candidates.iter().map(|candidate| candidate.rerank_score.unwrap()).collect();
-    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let together = |candidate: &cairn_index::Candidate| candidate.fused_score + candidate.rerank_score.unwrap();
+    assert!(found.candidates.is_sorted_by(|a, b| together(a) >= together(b)), "{scores:?}");
     assert!(scores[0] > scores[4] && scores[0] <= 1.0, "{scores:?}");
     assert!(found.candidates[0].datapoint.text.starts_with("A B-tree"));
     let unchanged = index.retrieve(plain).await.unwrap();

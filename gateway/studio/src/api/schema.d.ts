@@ -4031,7 +4031,8 @@ export interface components {
             text_rank?: number | null;
             /**
              * Format: double
-             * @description Score by late interaction, where that was asked for and it was among the best: these are in the order of it.
+             * @description Score by late interaction, where that was asked for and it was among the best: these are in the order of its sum with
+             *     `fused_score`.
              */
             rerank_score?: number | null;
             /** @description Words of the query found in the datapoint. */

@@ -13,6 +13,8 @@ export function save(content: Uint8Array | string, name: string): void {
 /** The best name that a datapoint has. */
 export function titleOf(passage: Pick<Schemas["Candidate"], "id" | "metadata">): string {
   const metadata = passage.metadata as Record<string, unknown>;
-  const named = ["title", "headword", "heading", "name"].map((key) => metadata[key]);
+  const { headings } = metadata;
+  const under = Array.isArray(headings) ? headings.at(-1) : undefined;
+  const named = [...["title", "headword", "heading", "name"].map((key) => metadata[key]), under];
   return named.find((value): value is string => typeof value === "string" && value !== "") ?? passage.id;
 }

@@ -32,6 +32,15 @@ export function Scores({ why, best }: { why: Why; best?: number }) {
         rank={why.rank}
         strong
       />
+      {typeof why.rerank_score === "number" && (
+        <Score
+          label="Read again"
+          hint="late interaction, token by token"
+          value={why.rerank_score}
+          max={1}
+          rank={why.rank}
+        />
+      )}
       {why.matched_terms.length > 0 && (
         <p className="score-terms">
           <span className="quiet">Words matched</span>

@@ -11,6 +11,7 @@ import { date, Hash, plural } from "../ui/text";
 import { VerifySteps } from "../verify";
 import { Influence } from "./influence";
 import { save, titleOf } from "./names";
+import { Original, PLACE } from "./original";
 import { Candidates, Scores } from "./scores";
 import { useTrustedKey } from "./trusted-key";
 import { matching, repeated, type Span } from "./used";
@@ -168,7 +169,9 @@ function Marked({ text, spans, soft }: { text: string; spans: Span[]; soft: bool
 }
 
 function Origin({ passage }: { passage: Passage }) {
-  const metadata = Object.entries(passage.metadata as Record<string, unknown>);
+  const metadata = Object.entries(passage.metadata as Record<string, unknown>).filter(
+    ([name]) => !PLACE.includes(name),
+  );
   return (
     <dl className="facts">
       <dt>Contributor</dt>
@@ -183,6 +186,7 @@ function Origin({ passage }: { passage: Passage }) {
           <dd>{passage.source}</dd>
         </>
       )}
+      <Original passage={passage} />
       {metadata.map(([name, value]) => (
         <Metadatum key={name} name={name} value={value} />
       ))}

@@ -173,9 +173,9 @@ function Totals({
           {totals.map((one) => (
             <tr key={`${one.month} ${one.datanet} ${one.contributor}`}>
               <td>
-                <button type="button" className="text-button" onClick={() => onContributor(one.contributor)}>
+                <Button small look="quiet" onClick={() => onContributor(one.contributor)}>
                   {one.contributor}
-                </button>
+                </Button>
               </td>
               <td>{one.datanet}</td>
               <td className="numbers">{one.month}</td>

@@ -7,7 +7,7 @@ import { Button, ButtonLink } from "../../ui/button";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { count } from "../../ui/text";
 import { DatapointCard } from "./datapoint-card";
-import { useWithdrawal, WithdrawButtons } from "./withdraw";
+import { useWithdrawal } from "./withdraw";
 
 const LIMIT = 20;
 
@@ -78,9 +78,22 @@ export function Browse({
       {pager}
       <ul className="datapoints card">
         {data.data.map((datapoint) => (
-          <DatapointCard key={datapoint.id} datapoint={datapoint}>
-            {governs && <WithdrawButtons datapoint={datapoint} onWithdraw={withdrawal.withdraw} />}
-          </DatapointCard>
+          <DatapointCard
+            key={datapoint.id}
+            datapoint={datapoint}
+            action={
+              governs && (
+                <Button
+                  small
+                  look="quiet"
+                  aria-label={`Withdraw ${datapoint.id}`}
+                  onClick={() => withdrawal.withdraw(datapoint)}
+                >
+                  Withdraw…
+                </Button>
+              )
+            }
+          />
         ))}
       </ul>
       {pager}

@@ -165,6 +165,18 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
                   value={day}
                   onChange={(event) => setDay(event.target.value)}
                 />
+                {governs && (
+                  <SelectField
+                    label="Near-duplicates"
+                    hint="Of the file itself, or of what is there."
+                    value={near}
+                    onChange={(event) => setNear(event.target.value as Schemas["NearDuplicates"])}
+                  >
+                    <option value="report">Name them</option>
+                    <option value="refuse">Leave them out</option>
+                    <option value="ignore">Do not look for them</option>
+                  </SelectField>
+                )}
               </div>
               {columns.length > 0 && <Columns header={columns} mapping={mapping} onChange={setChosen} />}
               {PROSE.includes(format) && (
@@ -188,19 +200,6 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
                     value={overlap}
                     onChange={(event) => setOverlap(event.target.value)}
                   />
-                </div>
-              )}
-              {governs && (
-                <div className="fields">
-                  <SelectField
-                    label="Near-duplicates"
-                    value={near}
-                    onChange={(event) => setNear(event.target.value as Schemas["NearDuplicates"])}
-                  >
-                    <option value="report">Name them</option>
-                    <option value="refuse">Leave them out</option>
-                    <option value="ignore">Do not look for them</option>
-                  </SelectField>
                 </div>
               )}
               <Preview found={found} />

@@ -11,10 +11,20 @@ type Shown = Pick<
 
 const LONG = 280;
 
-export function DatapointCard({ datapoint, children }: { datapoint: Shown; children?: ReactNode }) {
+export function DatapointCard({
+  datapoint,
+  action,
+  children,
+}: {
+  datapoint: Shown;
+  /** What can be done with it. */
+  action?: ReactNode;
+  children?: ReactNode;
+}) {
   const [open, setOpen] = useState(false);
   const text = datapoint.text ?? "";
   const title = titleOf(datapoint);
+  const { file, page } = datapoint.metadata as Record<string, unknown>;
   // Dictionaries repeat the headword as the first line.
   const rest = text.startsWith(`${title}\n`) ? text.slice(title.length).trim() : text;
   const long = rest.length > LONG;
@@ -22,7 +32,8 @@ export function DatapointCard({ datapoint, children }: { datapoint: Shown; child
     <li className="datapoint">
       <div className="row row-wrap">
         <h3 className="datapoint-title">{title}</h3>
-        <span className="push">
+        <span className="push row">
+          {action}
           <Hash value={datapoint.leaf} label="leaf hash" digits={8} />
         </span>
       </div>
@@ -31,6 +42,7 @@ export function DatapointCard({ datapoint, children }: { datapoint: Shown; child
       <p className="quiet small">
         {datapoint.contributor} · {date(datapoint.contributed_at)}
         {datapoint.licence && ` · ${datapoint.licence}`}
+        {typeof file === "string" && ` · ${file}${typeof page === "number" ? `, page ${page}` : ""}`}
         {open && datapoint.source && ` · ${datapoint.source}`}
         {open && ` · ${datapoint.id}`}
         {long && (

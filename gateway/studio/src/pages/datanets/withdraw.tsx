@@ -2,21 +2,21 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
-import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/dialog";
 import { Note } from "../../ui/feedback";
+import { Segments } from "../../ui/field";
 import { plural } from "../../ui/text";
 
-/** What is to go. */
-type Wanted = { datapoint: string; contributor: string } | { contributor: string; datapoint?: undefined };
+type Datapoint = Pick<Schemas["Datapoint"], "id" | "contributor">;
 
 export function useWithdrawal(datanet: string) {
   const client = useQueryClient();
-  const [wanted, setWanted] = useState<Wanted | null>(null);
+  const [wanted, setWanted] = useState<Datapoint | null>(null);
+  const [extent, setExtent] = useState<"one" | "all">("one");
   const [done, setDone] = useState<Schemas["Erasure"] | null>(null);
   const erase = async () => {
     if (!wanted) return;
-    const what = wanted.datapoint ? { datapoints: [wanted.datapoint] } : { contributor: wanted.contributor };
+    const what = extent === "one" ? { datapoints: [wanted.id] } : { contributor: wanted.contributor };
     const path = { name: datanet };
     setDone(body(await api.POST("/v1/datanets/{name}/erasures", { params: { path }, body: what })));
     await client.invalidateQueries({ queryKey: ["datanets"] });
@@ -25,12 +25,19 @@ export function useWithdrawal(datanet: string) {
     <Confirm
       open={wanted !== null}
       onClose={() => setWanted(null)}
-      title={
-        wanted?.datapoint ? "Withdraw this datapoint?" : `Withdraw everything of ${wanted?.contributor}?`
-      }
+      title={extent === "one" ? "Withdraw this datapoint?" : `Withdraw everything of ${wanted?.contributor}?`}
       action="Withdraw for ever"
       onConfirm={erase}
     >
+      <Segments
+        label="What is withdrawn"
+        value={extent}
+        options={[
+          ["one", "This datapoint"],
+          ["all", `Everything of ${wanted?.contributor}`],
+        ]}
+        onChange={setExtent}
+      />
       <p>
         Its text, source and metadata, its vector and its place in the searches go from {datanet}, with every
         older version and the document it was cut from. Nobody can bring it back.
@@ -41,7 +48,11 @@ export function useWithdrawal(datanet: string) {
       </p>
     </Confirm>
   );
-  return { withdraw: setWanted, dialog, note: done && <Done erasure={done} /> };
+  const withdraw = (datapoint: Datapoint) => {
+    setExtent("one");
+    setWanted(datapoint);
+  };
+  return { withdraw, dialog, note: done && <Done erasure={done} /> };
 }
 
 function Done({ erasure }: { erasure: Schemas["Erasure"] }) {
@@ -66,31 +77,5 @@ function Done({ erasure }: { erasure: Schemas["Erasure"] }) {
         </ul>
       )}
     </Note>
-  );
-}
-
-/** The way in, on a datapoint's card. */
-export function WithdrawButtons({
-  datapoint,
-  onWithdraw,
-}: {
-  datapoint: { id: string; contributor: string };
-  onWithdraw: (wanted: Wanted) => void;
-}) {
-  const { id, contributor } = datapoint;
-  return (
-    <div className="row row-wrap">
-      <Button
-        small
-        look="quiet"
-        onClick={() => onWithdraw({ datapoint: id, contributor })}
-        aria-label={`Withdraw ${id}`}
-      >
-        Withdraw…
-      </Button>
-      <Button small look="quiet" onClick={() => onWithdraw({ contributor })}>
-        Withdraw all of {contributor}…
-      </Button>
-    </div>
   );
 }
