@@ -65,6 +65,54 @@ async fn a_killed_ingest_shows_nothing_or_everything() {
     assert!(left.is_empty(), "uploads and staging are cleaned up: {left:?}");
 }
 
+#[tokio::test]
+async fn a_kill_while_indices_are_built_loses_no_row_and_a_killed_erasure_is_completed() {
+    let mut gateway = Setup::new().start();
+    gateway.admin().post("/v1/datanets", json!({"name": "birds"})).await.ok();
+    let query = [("format", "jsonl"), ("contributor", "tests")];
+    for round in 0..5 {
+        let client = gateway.admin();
+        let word = format!("quill{}", ["finch", "heron", "swift", "stork", "crane"][round]);
+        let lines: String = (0..30)
+            .map(|n| {
+                format!("{}\n", json!({"id": format!("{word}-{n}"), "text": format!("The {word} sings note {n}.")}))
+            })
+            .collect();
+        client.succeeded(&client.ingest_text("birds", &query, "birds.jsonl", &lines).await).await;
+        // Its rows are searchable, its indices are being brought up to date.
+        gateway.kill9();
+        gateway.start();
+        let client = gateway.admin();
+        assert_eq!(size(&client, "birds").await, 30 * (round as u64 + 1), "round {round}");
+        let search = json!({"query": word, "datanets": ["birds"], "mode": "full_text", "top_k": 3});
+        let found = client.post("/v1/search", search).await.ok();
+        let texts: Vec<&str> =
+            found["data"].as_array().expect("results").iter().filter_map(|it| it["text"].as_str()).collect();
+        assert!(texts.len() == 3 && texts.iter().all(|text| text.contains(&word)), "round {round}: {found:#}");
+    }
+    // Killed in the middle of erasing, a little later each time; what was asked for is done after the restart.
+    for (round, milliseconds) in [1_u64, 20, 60].into_iter().enumerate() {
+        let client = gateway.admin();
+        let id = format!("quillfinch-{round}");
+        let erasing = tokio::spawn({
+            let request = client.request(reqwest::Method::POST, "/v1/datanets/birds/erasures");
+            request.json(&json!({"datapoints": [id]})).send()
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        gateway.kill9();
+        drop(erasing.await);
+        gateway.start();
+        let client = gateway.admin();
+        let reply = client.post("/v1/datanets/birds/erasures", json!({"datapoints": [id]})).await;
+        // Asked again it is done, or it was done already and there is nothing of that name.
+        assert!(matches!(reply.status, 200 | 400 | 404), "round {round}: {reply}");
+        assert_eq!(client.get(&format!("/v1/datanets/birds/datapoints/{id}")).await.status, 404, "round {round}");
+        assert_eq!(size(&client, "birds").await, 150, "its place stays");
+    }
+    gateway.stop();
+    check_log(&gateway);
+}
+
 /// Ingests without being killed; id and content hash of each datapoint.
 async fn ingest_calmly(gateway: &Gateway, files: &[PathBuf; 2]) -> BTreeMap<String, String> {
     let client = gateway.admin();
