@@ -189,10 +189,12 @@ impl<S: Scope> FromRequest for Allowed<S> {
         let caller = request.extensions().get::<Arc<Caller>>().cloned();
         std::future::ready(match caller {
             Some(caller) if caller.has(S::ROLES) => Ok(Self(caller, PhantomData)),
-            Some(caller) => Err(ApiError::new(
-                Code::InsufficientScope,
-                format!("{} may not do this; it needs one of the roles {:?}", caller.subject, S::ROLES),
-            )),
+            Some(caller) => {
+                let roles: Vec<String> = S::ROLES.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+                let message =
+                    format!("{} may not do this; it needs one of the roles {}", caller.subject, roles.join(", "));
+                Err(ApiError::new(Code::InsufficientScope, message))
+            }
             None => Err(refused("no credential was sent")),
         })
     }

@@ -657,6 +657,11 @@ impl Config {
         self.data_dir.join("admin.key")
     }
 
+    /// Where uploads are that are looked at and not kept.
+    pub(crate) fn examined_dir(&self) -> PathBuf {
+        self.data_dir.join("examined")
+    }
+
     /// Files uploaded for jobs, and what jobs stage.
     pub(crate) fn jobs_dir(&self) -> PathBuf {
         self.data_dir.join("jobs")

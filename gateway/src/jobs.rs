@@ -162,6 +162,14 @@ pub(crate) fn directory(config: &crate::config::Config, id: &str) -> PathBuf {
 
 /// Starts the worker and queues what a restart interrupted.
 pub(crate) async fn start(state: Arc<AppState>) -> Result<(), StoreError> {
+    // Files that were only to be looked at when the process was killed.
+    let examined = state.config.examined_dir();
+    match tokio::fs::remove_dir_all(&examined).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, directory = %examined.display(), "files of an earlier process could not be removed");
+        }
+        _ => {}
+    }
     for (mut job, spec) in state.store.unfinished_jobs().await? {
         tracing::info!(job = job.id, "resuming a job that a restart interrupted");
         job.state = JobState::Queued;
@@ -230,6 +238,8 @@ async fn add(
     let options = ingest::options(spec, &directory, cancel, move |stage, done, total| {
         jobs.progress(&of_job, stage, done, total);
     });
+    // Taking the text out of a document may last a while.
+    state.jobs.progress(id, "reading", 0, 0);
     let drafts = ingest::drafts(spec, &directory).await?;
     let report = state.index.ingest(&datanet, drafts, options).await.map_err(convert::index_error)?;
     if report.is_rejected() {

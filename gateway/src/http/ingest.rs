@@ -102,7 +102,7 @@ pub(crate) async fn examine(
         let message = format!("the terms of {name} take no contributions by {}", caller.subject);
         return Err(ApiError::new(Code::InsufficientScope, message));
     }
-    let parent = state.config.data_dir.join("examined");
+    let parent = state.config.examined_dir();
     tokio::fs::create_dir_all(&parent).await.map_err(ApiError::internal)?;
     // Gone when it goes out of scope, also when the caller goes away.
     let directory = tempfile::tempdir_in(&parent).map_err(ApiError::internal)?;
