@@ -51,6 +51,16 @@ test("upload twice, try the second on some requests, and roll back to the first"
   await page.getByRole("button", { name: "End it" }).click();
   await page.getByText("takes 25% of requests").waitFor({ state: "detached" });
 
+  // The one that was tried is deleted for good; the one in use cannot be.
+  const remove = page.getByRole("button", { name: `Delete ${second.slice(0, 8)}` });
+  assert.equal(await page.getByRole("button", { name: `Delete ${first.slice(0, 8)}` }).count(), 0);
+  await remove.first().click();
+  await page.getByRole("button", { name: "Delete for ever" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.getByRole("row", { name: second.slice(0, 8) }).getByRole("button", { name: "Publish again" }).first().click();
+  await page.getByRole("alert").waitFor();
+  assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).generation, first);
+
   await page.getByRole("button", { name: "Everyone" }).click();
   await page.getByRole("button", { name: "Everyone", pressed: true }).waitFor();
   assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).visibility, "public");

@@ -76,6 +76,7 @@ test("sampling settings reach the gateway", async () => {
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Seed").fill("7");
   await page.getByLabel("How passages are found").selectOption("full_text");
+  await page.getByRole("checkbox", { name: "Read the best passages once more" }).click();
   await page.keyboard.press("Escape");
   const sent = page.waitForRequest((request) => request.url().endsWith("/v1/chat/completions"));
   await ask(page, "What is a cairn?");
@@ -84,6 +85,7 @@ test("sampling settings reach the gateway", async () => {
   assert.equal(body.max_tokens, 24);
   assert.deepEqual(body.datanets, ["chat-test"]);
   assert.equal(body.retrieval.mode, "full_text");
+  assert.equal(body.retrieval.rerank, "late_interaction");
   await page.locator(".answer-foot").waitFor(DONE);
   clean(page);
 });

@@ -29,6 +29,7 @@ export function AdapterPage() {
   });
   const history = useQuery(adapterHistory(base, name));
   const [removing, setRemoving] = useState(false);
+  const [deleting, setDeleting] = useState<string | null>(null);
   const refresh = () => client.invalidateQueries({ queryKey: ["adapters"] });
   const change = useMutation({
     mutationFn: async (to: Schemas["AliasChange"]) =>
@@ -110,6 +111,8 @@ export function AdapterPage() {
           steps={history.data}
           current={data.generation}
           onPublish={governs ? (generation) => change.mutate({ generation }) : undefined}
+          onDelete={governs ? setDeleting : undefined}
+          kept={data.canary?.generation}
           busy={change.isPending}
         />
         {governs && (
@@ -124,6 +127,20 @@ export function AdapterPage() {
           </div>
         )}
       </div>
+      <Confirm
+        open={deleting !== null}
+        onClose={() => setDeleting(null)}
+        title="Delete this generation?"
+        action="Delete for ever"
+        onConfirm={async () => {
+          const path = { base, generation: deleting ?? "" };
+          await api.DELETE("/v1/adapters/{base}/generations/{generation}", { params: { path } });
+          await refresh();
+        }}
+      >
+        Its weights go; requests that began with it finish with it. What names it in the log, and the proofs
+        of its answers, stay. It cannot be published again unless it is uploaded again.
+      </Confirm>
       <Confirm
         open={removing}
         onClose={() => setRemoving(false)}
@@ -283,11 +300,16 @@ function History({
   steps,
   current,
   onPublish,
+  onDelete,
+  kept,
   busy,
 }: {
   steps: Schemas["AliasStep"][] | undefined;
   current: string;
   onPublish: ((generation: string) => void) | undefined;
+  onDelete: ((generation: string) => void) | undefined;
+  /** The one on trial, which cannot be deleted. */
+  kept: string | undefined;
   busy: boolean;
 }) {
   return (
@@ -332,6 +354,17 @@ function History({
                     {onPublish && step.generation !== current && (
                       <Button small disabled={busy} onClick={() => onPublish(step.generation)}>
                         Publish again
+                      </Button>
+                    )}
+                    {onDelete && step.generation !== current && step.generation !== kept && (
+                      <Button
+                        small
+                        look="quiet"
+                        disabled={busy}
+                        aria-label={`Delete ${step.generation.slice(0, 8)}`}
+                        onClick={() => onDelete(step.generation)}
+                      >
+                        Delete…
                       </Button>
                     )}
                   </td>

@@ -280,6 +280,9 @@ function Sampling({ how, onChange }: { how: Settings; onChange: (next: Settings)
           <option value="vector">Meaning alone</option>
           <option value="full_text">Wording alone</option>
         </SelectField>
+        <Checkbox checked={how.rerank} onChange={(rerank) => set({ rerank })}>
+          Read the best passages once more beside the question
+        </Checkbox>
         <TextArea
           label="Instructions"
           placeholder="Such as: answer in two sentences."

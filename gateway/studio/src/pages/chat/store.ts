@@ -25,6 +25,7 @@ export interface Settings {
   seed: number | null;
   passages: number;
   mode: Schemas["RetrievalMode"];
+  rerank: boolean;
 }
 
 export interface Answer {
@@ -71,6 +72,7 @@ const DEFAULTS: Settings = {
   seed: null,
   passages: 4,
   mode: "hybrid",
+  rerank: false,
 };
 
 let threads: Thread[] = read();
@@ -240,7 +242,15 @@ function asRequest(threadId: string, turnId: string, index: number, how: Setting
     ...(choice?.adapter ? { adapter: choice.adapter } : {}),
     messages,
     datanets: how.datanets,
-    ...(how.datanets.length > 0 ? { retrieval: { top_k: how.passages, mode: how.mode } } : {}),
+    ...(how.datanets.length > 0
+      ? {
+          retrieval: {
+            top_k: how.passages,
+            mode: how.mode,
+            rerank: how.rerank ? ("late_interaction" as const) : ("none" as const),
+          },
+        }
+      : {}),
     temperature: how.temperature,
     top_p: how.topP,
     max_tokens: how.maxTokens,
