@@ -6,7 +6,7 @@ use anyhow::Context;
 use cairn_adapters::{
     ModelName,
     compatibility::{Base, template_hash, tokenizer_hash},
-    store::{Caller as StoreCaller, Objects, Store, StoreError, StoreOptions},
+    store::{Caller as StoreCaller, Objects, Quota, Store, StoreError, StoreOptions},
 };
 use cairn_base::{Kind, Manifest};
 use cairn_lane::Description;
@@ -36,10 +36,19 @@ impl Adapters {
     /// Opens the store in the gateway's database, and logs what a crash kept from the log.
     pub(crate) async fn open(config: &Config, pool: sqlx::SqlitePool, ledger: Ledger) -> anyhow::Result<Self> {
         let dir = config.data_dir.join("adapters");
-        let objects = dir.join("objects");
-        std::fs::create_dir_all(&objects).with_context(|| format!("{} cannot be made", objects.display()))?;
-        let objects = Objects::local(&objects).context("the adapters' directory cannot be opened")?;
+        let objects = match config.adapters.objects_uri.as_str() {
+            "" => Objects::local(dir.join("objects")).context("the adapters' directory cannot be opened")?,
+            uri => {
+                let options = config.adapters.objects_options();
+                let options = options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                Objects::at(uri, options).context("adapters.objects_uri and adapters.objects_storage cannot be used")?
+            }
+        };
         let mut options = StoreOptions::new(dir.join("staging"));
+        options.quota = Quota {
+            max_count: config.adapters.quota_count,
+            max_bytes: config.adapters.quota_mib.saturating_mul(1 << 20),
+        };
         options.limits.max_weights_bytes = options.limits.max_weights_bytes.min(config.upload_limit as u64);
         let store = Store::open(pool, objects, options).await.context("the adapters cannot be opened")?;
         let adapters = Self {
@@ -168,6 +177,7 @@ impl From<StoreError> for ApiError {
             StoreError::OverQuota { .. } => Self::new(Code::QuotaExceeded, message),
             StoreError::Corrupt { .. }
             | StoreError::Database(_)
+            | StoreError::Address(_)
             | StoreError::Objects(_)
             | StoreError::Staging(_)
             | StoreError::Damaged(_)

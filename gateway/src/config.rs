@@ -62,7 +62,7 @@ pub(crate) struct Server {
     /// Largest upload to ingest, in MiB.
     pub(crate) upload_limit_mib: usize,
     /// Longest time from a request's start to its answer's first byte, and between the parts of a stream, in seconds; in
-    /// the adapter lane also to its last byte.
+    /// the adapter lane also to its last byte. A request may ask for less (`timeout_s`).
     pub(crate) timeout_s: u64,
     /// How long a shutdown waits for answers in flight, in seconds.
     pub(crate) shutdown_grace_s: u64,
@@ -185,7 +185,8 @@ pub(crate) struct Models {
     pub(crate) when_loading: WhenLoading,
     /// Retry-After while loading or overloaded, in seconds.
     pub(crate) retry_after_s: u64,
-    /// Requests that may be in the engine at once; more are answered 429.
+    /// Requests that may be in the engines at once; more are answered 429. A caller may have as many as there are places left, so
+    /// that nobody takes them all: half of them for one who is alone.
     pub(crate) max_in_flight: usize,
     /// Quantize safetensors models while they are loaded: a name that mistral.rs knows, such as "Q8_0"; empty: as they are.
     pub(crate) quantize: String,
@@ -203,6 +204,16 @@ pub(crate) struct Adapters {
     pub(crate) kv_mib: u64,
     /// How the base's weights are kept: "stored" (as they were pulled), "f32", "f16", "q8_0" or "q4_k".
     pub(crate) form: LaneForm,
+    /// Where the weights of adapters lie: empty for a directory inside `data.dir`, or an object store such as
+    /// s3://bucket/prefix. One gateway at a time may use it.
+    pub(crate) objects_uri: String,
+    /// Options of that object store, such as {region = "eu-central-1", endpoint = "https://…"}. Credentials are best left to the
+    /// environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+    pub(crate) objects_storage: BTreeMap<String, String>,
+    /// Generations that an owner may keep.
+    pub(crate) quota_count: u64,
+    /// What an owner's generations may take in storage together, in MiB.
+    pub(crate) quota_mib: u64,
     /// Directory that adapters may be uploaded from by path (POST /v1/load_lora_adapter, as vLLM has it); empty: none.
     pub(crate) import_dir: PathBuf,
 }
@@ -413,7 +424,7 @@ impl Default for Models {
             engine: EngineChoice::Auto,
             when_loading: WhenLoading::Wait,
             retry_after_s: 5,
-            max_in_flight: 64,
+            max_in_flight: 256,
             quantize: String::new(),
             embedding: "all-minilm-l6-v2".into(),
         }
@@ -422,7 +433,29 @@ impl Default for Models {
 
 impl Default for Adapters {
     fn default() -> Self {
-        Self { resident_mib: 512, kv_mib: 1024, form: LaneForm::Stored, import_dir: PathBuf::new() }
+        let quota = cairn_adapters::store::Quota::default();
+        Self {
+            resident_mib: 512,
+            kv_mib: 1024,
+            form: LaneForm::Stored,
+            objects_uri: String::new(),
+            objects_storage: BTreeMap::new(),
+            quota_count: quota.max_count,
+            quota_mib: quota.max_bytes >> 20,
+            import_dir: PathBuf::new(),
+        }
+    }
+}
+
+impl Adapters {
+    /// What the object store is opened with: the configured options, and below them what the environment says to AWS'
+    /// own tools (AWS_REGION, AWS_ACCESS_KEY_ID, …).
+    pub(crate) fn objects_options(&self) -> BTreeMap<String, String> {
+        let from_environment = std::env::vars().filter(|(key, _)| key.starts_with("AWS_"));
+        let mut options: BTreeMap<String, String> =
+            from_environment.map(|(key, value)| (key.to_lowercase(), value)).collect();
+        options.extend(self.objects_storage.clone());
+        options
     }
 }
 
@@ -558,6 +591,8 @@ impl Config {
         positive("models.memory_budget_mib", models.memory_budget_mib)?;
         positive("adapters.resident_mib", adapters.resident_mib)?;
         positive("adapters.kv_mib", adapters.kv_mib)?;
+        positive("adapters.quota_count", adapters.quota_count)?;
+        positive("adapters.quota_mib", adapters.quota_mib)?;
         positive("training.memory_limit_mib", training.memory_limit_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;

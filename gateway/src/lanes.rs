@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cairn_adapters::{
-    AdapterGeneration, EventStream, GenerateError, Generation, Generator, ModelName, ScoredToken, peft,
+    AdapterGeneration, AdapterShare, EventStream, GenerateError, Generation, Generator, ModelName, ScoredToken, peft,
     store::{Lease, Prepared, Reference, Resident, Store, StoreError},
 };
 use cairn_base::{Beside, BesideModel, Manifest};
@@ -101,9 +101,13 @@ impl Generator for Served {
 impl Served {
     /// The request with its adapters attached, and what holds them in memory.
     async fn attach(&self, request: Generation) -> Result<(LaneRequest, Vec<Prepared<Arc<Attached>>>), GenerateError> {
+        let started = std::time::Instant::now();
         let mut held = Vec::with_capacity(request.adapters.len());
         for share in &request.adapters {
             held.push(self.attached(&share.generation).await?);
+        }
+        if !held.is_empty() {
+            metrics::histogram!("cairn_adapter_ready_seconds").record(started.elapsed().as_secs_f64());
         }
         let attached = request.adapters.iter().zip(&held).map(|(share, attached)| LaneAdapter {
             generation: share.generation.clone(),
@@ -137,6 +141,17 @@ impl BesideModel for Served {
         self.lane.score(request, answer).await
     }
 
+    async fn attach(&self, generations: &[AdapterGeneration]) -> Result<(), GenerateError> {
+        for generation in generations {
+            self.attached(generation).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, generation: &AdapterGeneration) {
+        self.resident.forget(generation).await;
+    }
+
     fn in_memory(&self) -> Box<dyn Fn() -> bool + Send + Sync> {
         let decoder = Arc::downgrade(self.lane.decoder());
         Box::new(move || decoder.strong_count() > 0)
@@ -156,11 +171,15 @@ impl BesideModel for Served {
             ("cairn_lane_generated_tokens", stats.generated_tokens as f64),
             ("cairn_lane_steps", stats.steps as f64),
             ("cairn_lane_decoding_seconds", stats.decoding.as_secs_f64()),
+            ("cairn_lane_matrices_seconds", stats.profile.matrices.as_secs_f64()),
+            ("cairn_lane_adapted_seconds", stats.profile.adapted.as_secs_f64()),
+            ("cairn_lane_attention_seconds", stats.profile.attention.as_secs_f64()),
             ("cairn_lane_choosing_seconds", stats.choosing.as_secs_f64()),
             ("cairn_lane_finished", stats.finished as f64),
             ("cairn_lane_cancelled", stats.cancelled as f64),
             ("cairn_lane_refused", stats.refused as f64),
             ("cairn_lane_preempted", stats.preempted as f64),
+            ("cairn_lane_adapters_resident", self.resident.count() as f64),
             ("cairn_lane_adapters_resident_bytes", self.resident.bytes() as f64),
         ]
     }
@@ -176,6 +195,12 @@ enum NotAttached {
 
 fn unreadable(error: impl std::error::Error) -> GenerateError {
     GenerateError::Engine { message: format!("the adapter cannot be read: {error}") }
+}
+
+/// What leases stand for in a request to the engines.
+pub(crate) fn shares(leases: &[(Lease, f32)]) -> Vec<AdapterShare> {
+    let share = |(lease, weight): &(Lease, f32)| AdapterShare { generation: lease.generation.clone(), weight: *weight };
+    leases.iter().map(share).collect()
 }
 
 /// The events, holding something until their last.
@@ -222,6 +247,7 @@ pub(crate) async fn lease(
 ) -> Result<Vec<(Lease, f32)>, ApiError> {
     // The base first: an unknown one is no reason to speak of adapters.
     state.models.get(&addressed.model)?;
+    let started = std::time::Instant::now();
     let by = caller.into();
     let mut leases = Vec::with_capacity(addressed.adapters.len());
     for (reference, weight) in &addressed.adapters {
@@ -232,6 +258,9 @@ pub(crate) async fn lease(
             other => other.into(),
         })?;
         leases.push((lease, *weight));
+    }
+    if !leases.is_empty() {
+        metrics::histogram!("cairn_adapter_lease_seconds").record(started.elapsed().as_secs_f64());
     }
     Ok(leases)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cairn_adapters::{
-    AdapterShare, Choice, Completion, Event, FinishReason, Generation, Generator as _, Input, ResponseFormat, Sampling,
-    TokenLogprobs, Tool, ToolCall, ToolChoice, WeightsHash, store::Lease,
+    Choice, Completion, Event, FinishReason, GenerateError, Generation, Generator as _, Input, ResponseFormat,
+    Sampling, TokenLogprobs, Tool, ToolCall, ToolChoice, WeightsHash,
 };
 use cairn_index::{Candidate, Query, Retrieval};
 use cairn_openapi::{
@@ -44,6 +44,8 @@ pub(crate) struct Question {
     pub(crate) retrieval: Option<RetrievalOptions>,
     /// What is measured beside the citations.
     pub(crate) attribution: AttributionOptions,
+    /// How long the caller waits for the whole answer, where it says.
+    pub(crate) timeout: Option<std::time::Duration>,
     /// What to search for when `retrieval.query` does not say.
     pub(crate) query: Option<String>,
     /// The request's body as it was received: what the record commits to.
@@ -85,7 +87,16 @@ pub(crate) struct Answer {
 /// follow. A caller that goes away cancels the engine, and what it had been sent is still recorded.
 pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Question) -> Result<Answering, ApiError> {
     let at = now();
+    let deadline =
+        std::time::Instant::now() + question.timeout.map_or(state.config.timeout, |it| it.min(state.config.timeout));
     let addressed = lanes::address(&state, &caller, &question.model, &question.adapters).await?;
+    let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
+    let leases = lanes::lease(&state, &caller, &addressed, &id).await?;
+    let adapters = lanes::shares(&leases);
+    if !adapters.is_empty() {
+        // What is not in memory is read while passages are searched for.
+        state.models.prefetch(&addressed.model, &adapters);
+    }
     let (accesses, retrieval) = retrieve(&state, &caller, &question).await?;
     let top_k = top_k(&state, &question);
     let in_prompt = retrieval.iter().flat_map(|retrieval| retrieval.passages());
@@ -95,22 +106,24 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
         Input::Chat(messages) => Input::Chat(prompt::chat(messages, &shown)),
         Input::Text(text) => Input::Text(prompt::completion(&text, &shown)),
     };
-    let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
-    let leases = lanes::lease(&state, &caller, &addressed, &id).await?;
-    let share = |(lease, weight): &(Lease, f32)| AdapterShare { generation: lease.generation.clone(), weight: *weight };
-    let adapters: Vec<AdapterShare> = leases.iter().map(share).collect();
     let generation = Generation {
         adapters: adapters.clone(),
         tenant: caller.subject.clone(),
-        deadline: Some(std::time::Instant::now() + state.config.timeout),
+        deadline: Some(deadline),
         format: question.format.clone(),
         tools: question.tools.clone(),
         tool_choice: question.tool_choice.clone(),
         ..Generation::new(addressed.model, input, question.sampling.clone())
     };
     let models = state.models.clone();
-    let events = state.runtime.spawn(async move { models.generate(generation).await });
-    let events = lanes::holding(events.await.map_err(ApiError::internal)??, leases);
+    // Dropped with the task: an engine that has not taken the request by then will not.
+    let generating = async move { tokio::time::timeout_at(deadline.into(), models.generate(generation)).await };
+    let events = state.runtime.spawn(generating).await.map_err(ApiError::internal)?;
+    let events = match events {
+        Err(_) | Ok(Err(GenerateError::DeadlineExceeded)) => return Err(too_late(&question)),
+        Ok(events) => events?,
+    };
+    let events = lanes::holding(events, leases);
 
     let (sender, parts) = mpsc::channel(64);
     let answering = Answering {
@@ -124,9 +137,19 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     let candidates = candidates(&state, &question);
     let id = answering.id.clone();
     let asked = Asked { id, caller, at, question, adapters, top_k, candidates, accesses, retrieval, shown };
-    let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender));
+    let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender, deadline));
     state.runtime.spawn(work);
     Ok(answering)
+}
+
+fn too_late(question: &Question) -> ApiError {
+    ApiError::new(
+        Code::Timeout,
+        match question.timeout {
+            Some(timeout) => format!("the answer took longer than timeout_s, which is {}", timeout.as_secs_f64()),
+            None => "the engine took longer than server.timeout_s".to_owned(),
+        },
+    )
 }
 
 impl Answering {
@@ -147,14 +170,20 @@ async fn finish(
     asked: Asked,
     mut events: cairn_adapters::EventStream,
     sender: mpsc::Sender<Result<Part, ApiError>>,
+    deadline: std::time::Instant,
 ) {
     let started = std::time::Instant::now();
     let mut answered = Answered::new(asked.question.sampling.n);
     let mut first = true;
     let outcome = loop {
-        let next = tokio::time::timeout(state.config.timeout, events.next()).await;
+        // A caller's own time is for the whole answer; the server's is for each part.
+        let until = match asked.question.timeout {
+            Some(_) => deadline,
+            None => std::time::Instant::now() + state.config.timeout,
+        };
+        let next = tokio::time::timeout_at(until.into(), events.next()).await;
         let part = match next {
-            Err(_) => break Err(ApiError::new(Code::Timeout, "the engine took longer than server.timeout_s")),
+            Err(_) | Ok(Some(Err(GenerateError::DeadlineExceeded))) => break Err(too_late(&asked.question)),
             Ok(None) => break Err(ApiError::internal("the engine ended without completing the answer")),
             Ok(Some(Err(error))) => break Err(error.into()),
             Ok(Some(Ok(Event::Started { weights, adapter }))) => {

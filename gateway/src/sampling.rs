@@ -1,6 +1,6 @@
 //! OpenAI's sampling parameters, checked, as the engines take them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use cairn_adapters::Sampling;
 use cairn_openapi::chat::OneOrMany;
@@ -75,6 +75,15 @@ pub(crate) fn sampling(common: Common) -> Result<Sampling, ApiError> {
         n: common.n.unwrap_or(1),
         logprobs: common.logprobs,
     })
+}
+
+/// How long a caller waits for its answer.
+pub(crate) fn timeout(seconds: Option<f64>) -> Result<Option<Duration>, ApiError> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
+        _ => Err(ApiError::invalid("timeout_s", format!("timeout_s is {seconds}; give a positive number of seconds"))),
+    }
 }
 
 /// Refuses fields of OpenAI's that would change the meaning of the request and are not supported; others are ignored,

@@ -34,6 +34,10 @@ pub struct CompletionRequest {
     /// Cairn: what is measured about the answer beside its citations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribution: Option<AttributionOptions>,
+    /// Seconds from now after which the answer is of no more use: it is then broken off (503 `timeout`), also while it waits
+    /// for its turn. At most the server's own `server.timeout_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<f64>,
     /// 0 (greedy) to 2; default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,

@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod documents;
 mod jwt;
+mod lane_service;
 mod lanes;
 mod models;
 mod openapi;

@@ -49,6 +49,15 @@ pub trait BesideModel: Generator {
     /// As [`Generator::generate`].
     async fn score(&self, request: Generation, answer: String) -> Result<Vec<ScoredToken>, GenerateError>;
 
+    /// Brings adapters into memory before a request names them.
+    ///
+    /// # Errors
+    /// One of them cannot be read or does not fit.
+    async fn attach(&self, generations: &[AdapterGeneration]) -> Result<(), GenerateError>;
+
+    /// Lets go of an adapter that was deleted; requests that use it keep it.
+    async fn forget(&self, generation: &AdapterGeneration);
+
     /// What it does and did, by the names of Prometheus metrics.
     fn figures(&self) -> Vec<(&'static str, f64)>;
 }
@@ -72,6 +81,14 @@ impl BesideEngine {
 
     pub(crate) fn figures(&self) -> Vec<(&'static str, f64)> {
         self.model().figures()
+    }
+
+    pub(crate) async fn attach(self: Arc<Self>, generations: Vec<AdapterGeneration>) -> Result<(), GenerateError> {
+        self.model().attach(&generations).await
+    }
+
+    pub(crate) async fn forget(&self, generation: &AdapterGeneration) {
+        self.model().forget(generation).await;
     }
 
     pub(crate) async fn score(

@@ -4,6 +4,7 @@
 //! [`Generator`](cairn_adapters::Generator), through mistral.rs or through the engine [`Beside`] it. This is the one crate
 //! that depends on mistral.rs.
 
+mod admission;
 mod answer;
 mod beside;
 mod budget;

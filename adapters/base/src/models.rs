@@ -7,14 +7,13 @@ use std::{
 };
 
 use cairn_adapters::{
-    EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat, Sampling, ScoredToken,
+    AdapterGeneration, AdapterShare, EventStream, GenerateError, Generation, Generator, ModelName, ResponseFormat,
+    Sampling, ScoredToken,
 };
-use tokio::{
-    runtime::Runtime,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::runtime::Runtime;
 
 use crate::{
+    admission::{Admission, Admitted},
     beside::Beside,
     engine::{Prompt, engine_error},
     load::on_cpu,
@@ -33,7 +32,7 @@ pub struct BaseConfig {
     pub when_loading: WhenLoading,
     /// What callers are told to wait when there is no room or no model yet.
     pub retry_after: Duration,
-    /// Requests under way at once, over all models; more are refused.
+    /// Requests under way at once, over all models; more are refused. A tenant may have as many as there are places left.
     pub max_in_flight: usize,
     /// What serves models that both engines know.
     pub engine: EngineName,
@@ -78,7 +77,7 @@ pub enum WhenLoading {
 /// Callable from any tokio runtime, single-threaded ones included: the engines run on a runtime of their own.
 pub struct BaseModels {
     registry: Arc<Registry>,
-    in_flight: Arc<Semaphore>,
+    in_flight: Admission,
     /// None only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -163,7 +162,7 @@ impl BaseModels {
             .enable_all()
             .build()
             .map_err(OpenError::Runtime)?;
-        let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
+        let in_flight = Admission::new(config.max_in_flight);
         let registry = Arc::new(Registry::new(config, quantize, beside, runtime.handle().clone()));
         registry.rescan()?;
         Ok(Self { registry, in_flight, runtime: Some(runtime) })
@@ -218,7 +217,7 @@ impl BaseModels {
         sampling: Sampling,
     ) -> Result<EventStream, GenerateError> {
         check(&sampling)?;
-        let permit = self.permit()?;
+        let permit = self.permit("")?;
         let engine = self.registry.engine(model, With::MistralRs, self.registry.config().when_loading).await?;
         match engine {
             Running::MistralRs(engine) => self.start(engine.generate(prompt, sampling, permit)).await,
@@ -252,9 +251,41 @@ impl BaseModels {
         }
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, GenerateError> {
+    fn permit(&self, tenant: &str) -> Result<Admitted, GenerateError> {
         let retry_after = self.registry.config().retry_after;
-        self.in_flight.clone().try_acquire_owned().map_err(|_| GenerateError::Overloaded { retry_after })
+        self.in_flight.admit(tenant).ok_or(GenerateError::Overloaded { retry_after })
+    }
+
+    /// Brings what a request would name into memory, and waits until it is there: the model in the engine that would answer,
+    /// and the adapters in that.
+    ///
+    /// # Errors
+    /// As [`Generator::generate`], before the request is let in.
+    pub async fn prepare(&self, model: &ModelName, adapters: &[AdapterShare]) -> Result<(), GenerateError> {
+        let with = self.registry.choose(model, adapters, false)?;
+        match self.registry.engine(model, with, WhenLoading::Wait).await? {
+            Running::Beside(engine) => {
+                let generations = adapters.iter().map(|share| share.generation.clone()).collect();
+                self.registry.runtime().spawn(engine.attach(generations)).await.map_err(engine_error)?
+            }
+            // The adapter is in the weights.
+            Running::MistralRs(_) => Ok(()),
+        }
+    }
+
+    /// Begins to bring adapters into memory that a request will soon name, where their model is in the engine beside
+    /// mistral.rs. Returns at once; a failure is left to that request to report.
+    pub fn prefetch(&self, model: &ModelName, adapters: &[AdapterShare]) {
+        let Some(engine) = self.registry.beside(model) else { return };
+        let generations = adapters.iter().map(|share| share.generation.clone()).collect();
+        drop(self.registry.runtime().spawn(engine.attach(generations)));
+    }
+
+    /// Lets go of a generation that was deleted, wherever it is in memory; answers under way finish with it.
+    pub async fn forget(&self, generation: &AdapterGeneration) {
+        for engine in self.registry.forget(generation) {
+            engine.forget(generation).await;
+        }
     }
 
     /// A task of its own, because it must not be cancelled half-way; its stream, dropped, cancels the rest.
@@ -299,7 +330,7 @@ impl BaseModels {
 impl Generator for BaseModels {
     async fn generate(&self, request: Generation) -> Result<EventStream, GenerateError> {
         check(&request.sampling)?;
-        let permit = self.permit()?;
+        let permit = self.permit(&request.tenant)?;
         let constrained = !request.tools.is_empty() || request.format != ResponseFormat::Text;
         let with = self.registry.choose(&request.model, &request.adapters, constrained)?;
         let engine = self.registry.engine(&request.model, with, self.registry.config().when_loading).await?;

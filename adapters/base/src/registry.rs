@@ -4,10 +4,10 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use cairn_adapters::{AdapterShare, GenerateError, ModelName, peft::Adapter};
+use cairn_adapters::{AdapterGeneration, AdapterShare, GenerateError, ModelName, peft::Adapter};
 use mistralrs::IsqType;
 use parking_lot::Mutex;
 use tokenizers::Tokenizer;
@@ -55,7 +55,7 @@ pub(crate) enum With {
     /// The engine beside it.
     Beside,
     /// mistral.rs, with an adapter merged into the weights: generation, and the bits of its weight.
-    Merged(cairn_adapters::AdapterGeneration, u32),
+    Merged(AdapterGeneration, u32),
 }
 
 /// A loaded model.
@@ -190,14 +190,36 @@ impl Registry {
         }
     }
 
+    /// The engine beside mistral.rs, where the model is loaded in it.
+    pub(crate) fn beside(&self, name: &ModelName) -> Option<Arc<BesideEngine>> {
+        self.slots.lock().get(name).and_then(Slot::beside_engine)
+    }
+
+    /// Takes weights that an adapter was merged into out of service, and returns the engines that may hold the adapter.
+    pub(crate) fn forget(&self, generation: &AdapterGeneration) -> Vec<Arc<BesideEngine>> {
+        let (mut engines, mut merged) = (Vec::new(), Vec::new());
+        for slot in self.slots.lock().values_mut() {
+            engines.extend(slot.beside_engine());
+            let of_it: Vec<With> = slot
+                .states
+                .keys()
+                .filter(|with| matches!(with, With::Merged(of, _) if of == generation))
+                .cloned()
+                .collect();
+            merged.extend(of_it.iter().filter_map(|with| slot.take(with)));
+        }
+        if !merged.is_empty() {
+            // The last handle may go here, outside the lock.
+            drop(merged);
+            self.budget.notify();
+        }
+        engines
+    }
+
     /// The figures of each model in the engine beside mistral.rs.
     pub(crate) fn figures(&self) -> Vec<(ModelName, Vec<(&'static str, f64)>)> {
-        let running = |slot: &Slot| match slot.states.get(&With::Beside) {
-            Some(State::Loaded { engine: Running::Beside(engine), .. }) => Some(engine.clone()),
-            _ => None,
-        };
-        let engines: Vec<_> =
-            self.slots.lock().iter().filter_map(|(name, slot)| Some((name.clone(), running(slot)?))).collect();
+        let running = |(name, slot): (&ModelName, &Slot)| Some((name.clone(), slot.beside_engine()?));
+        let engines: Vec<_> = self.slots.lock().iter().filter_map(running).collect();
         engines.into_iter().map(|(name, engine)| (name, engine.figures())).collect()
     }
 
@@ -251,6 +273,7 @@ impl Registry {
     /// What a request finds; begins to load where nobody has.
     fn look(self: &Arc<Self>, slot: &mut Slot, with: With) -> Look {
         slot.last_used = Some(SystemTime::now());
+        slot.drop_old_failures(self.config.retry_after);
         match slot.states.get_mut(&with) {
             Some(State::Loaded { engine, used }) => {
                 *used = Instant::now();
@@ -439,11 +462,7 @@ impl Work {
         }
     }
 
-    fn mistral_rs(
-        self,
-        files: &Path,
-        adapter: Option<cairn_adapters::AdapterGeneration>,
-    ) -> Result<Running, LoadError> {
+    fn mistral_rs(self, files: &Path, adapter: Option<AdapterGeneration>) -> Result<Running, LoadError> {
         let engine = Engine::load(files, &self.manifest, adapter, self.quantize, &self.runtime, self.reservation)?;
         Ok(Running::MistralRs(engine))
     }
@@ -458,6 +477,22 @@ enum Look {
 impl Slot {
     fn resident(&self) -> bool {
         self.states.values().any(|state| matches!(state, State::Loading { .. } | State::Loaded { .. }))
+    }
+
+    fn beside_engine(&self) -> Option<Arc<BesideEngine>> {
+        match self.states.get(&With::Beside) {
+            Some(State::Loaded { engine: Running::Beside(engine), .. }) => Some(engine.clone()),
+            _ => None,
+        }
+    }
+
+    /// Failures of merged adapters are forgotten when they may be tried again: there may be any number of those, and nobody
+    /// may ask for them ever again.
+    fn drop_old_failures(&mut self, after: Duration) {
+        self.states.retain(|with, state| match (with, state) {
+            (With::Merged(..), State::Failed { at, .. }) => at.elapsed() < after,
+            _ => true,
+        });
     }
 
     fn listed(&self, engine: EngineName) -> Listed {

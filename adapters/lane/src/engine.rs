@@ -28,7 +28,7 @@ use futures::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::{
-    AttachError, Attached, Decoder, LoadError, Options,
+    AttachError, Attached, Decoder, LoadError, Options, Profile,
     constrain::Grammars,
     prefix::PAGE,
     prepare::{PreparedScore, prepare, prepare_score},
@@ -173,6 +173,8 @@ pub struct LaneStats {
     pub steps: u64,
     /// Time in the decoder.
     pub decoding: Duration,
+    /// Where that went.
+    pub profile: Profile,
     /// Time between: planning, choosing tokens, text.
     pub choosing: Duration,
     /// Requests that were answered.

@@ -97,6 +97,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// It is no address of an object store.
+    #[error("{0:?} is no address of an object store; give one such as s3://bucket/prefix, or a directory")]
+    Address(String),
     /// The object store failed.
     #[error("the object store failed")]
     Objects(#[from] object_store::Error),

@@ -33,6 +33,16 @@ impl Objects {
         Ok(Self { store: Arc::new(store), prefix: Path::default(), local: Some(dir) })
     }
 
+    /// An object store by its address, such as s3://bucket/prefix, with that store's options (`region`, `endpoint`, …).
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] where it is no such address, [`StoreError::Objects`] where an option is wrong.
+    pub fn at<'o>(uri: &str, options: impl IntoIterator<Item = (&'o str, &'o str)>) -> Result<Self, StoreError> {
+        let url = url::Url::parse(uri).map_err(|_| StoreError::Address(uri.to_owned()))?;
+        let (store, prefix) = object_store::parse_url_opts(&url, options)?;
+        Ok(Self { store: store.into(), prefix, local: None })
+    }
+
     /// A bucket of any kind that `object_store` knows, below `prefix`.
     pub fn bucket(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self { store, prefix: Path::from(prefix), local: None }

@@ -124,6 +124,7 @@ impl<T: Send + Sync + 'static> Resident<T> {
     /// Lets go of a generation that was deleted; requests that use it keep it.
     pub async fn forget(&self, generation: &AdapterGeneration) {
         self.cache.invalidate(generation).await;
+        self.settle().await;
     }
 
     /// Bytes in memory, cached or in use.

@@ -43,11 +43,7 @@ impl Store {
         let not_found = || StoreError::not_found(base, reference.to_string());
         let name = reference.alias.as_str();
         let Some(prefix) = &reference.generation else {
-            let sql = format!(
-                "SELECT a.id, c.id, c.generation, k.id, k.generation, a.canary_percent FROM adapter_aliases a
-                 JOIN adapter_generations c ON c.id = a.current LEFT JOIN adapter_generations k ON k.id = a.canary
-                 WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE}"
-            );
+            let sql = by_alias();
             let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name);
             let row: SqliteRow = query.fetch_optional(&self.inner.pool).await?.ok_or_else(not_found)?;
             if let (Some(id), Some(generation), Some(percent)) = (row.get(3), row.get(4), row.get::<Option<u8>, _>(5))
@@ -57,13 +53,7 @@ impl Store {
             }
             return Ok((row.get(1), row.get(2), false));
         };
-        let sql = format!(
-            "SELECT g.id, g.generation, g.id IS a.canary FROM adapter_aliases a JOIN adapter_generations g
-             ON g.generation >= ?5 AND g.generation < ?5 || 'g' AND g.base = ?3 AND g.owner = a.owner
-             WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE} AND g.state = 'ready'
-             AND (?2 OR a.owner = ?1 OR g.id IS a.canary OR EXISTS
-                  (SELECT 1 FROM adapter_history h WHERE h.alias = a.id AND h.generation = g.generation)) LIMIT 2"
-        );
+        let sql = by_generation();
         let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name).bind(prefix);
         match query.fetch_all(&self.inner.pool).await?.as_slice() {
             [] => Err(not_found()),
@@ -110,10 +100,52 @@ impl Store {
     }
 }
 
+/// What an alias means now.
+fn by_alias() -> String {
+    format!(
+        "SELECT a.id, c.id, c.generation, k.id, k.generation, a.canary_percent FROM adapter_aliases a
+         JOIN adapter_generations c ON c.id = a.current LEFT JOIN adapter_generations k ON k.id = a.canary
+         WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE}"
+    )
+}
+
+/// A generation by its first digits, where the caller may name it under the alias.
+fn by_generation() -> String {
+    format!(
+        "SELECT g.id, g.generation, g.id IS a.canary FROM adapter_aliases a JOIN adapter_generations g
+         ON g.generation >= ?5 AND g.generation < ?5 || 'g' AND g.base = ?3 AND g.owner = a.owner
+         WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE} AND g.state = 'ready'
+         AND (?2 OR a.owner = ?1 OR g.id IS a.canary OR EXISTS
+              (SELECT 1 FROM adapter_history h WHERE h.alias = a.id AND h.generation = g.generation)) LIMIT 2"
+    )
+}
+
 /// A number from 0 to 99 that depends on the alias and the key alone, so that the keys in a canary of 5 % stay in it when
 /// it grows to 20 %, and differ from alias to alias.
 fn bucket(alias: i64, request_key: &str) -> u64 {
     let hash = Sha256::new_with_prefix(alias.to_le_bytes()).chain_update(request_key).finalize();
     let head = hash.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
     head % 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    /// However many adapters there are, a request looks its own up.
+    #[tokio::test]
+    async fn no_request_scans_a_table() {
+        let pool = sqlx::SqlitePool::connect("sqlite::memory:").await.unwrap();
+        schema::create(&pool).await.unwrap();
+        for sql in [by_alias(), by_generation()] {
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let steps = sqlx::query(&plan).fetch_all(&pool).await.unwrap();
+            assert!(steps.len() >= 3, "{sql}");
+            for step in steps {
+                let step: String = step.get("detail");
+                assert!(!step.contains("SCAN"), "{step} in {sql}");
+            }
+        }
+    }
 }

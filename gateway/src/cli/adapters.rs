@@ -83,6 +83,8 @@ enum Command {
     },
     /// Show what an alias has meant, latest first
     History(Alias),
+    /// Bring what an alias means into memory, so that the next request need not wait
+    Load(Alias),
     /// Remove an alias; its generations stay
     Unpublish(Alias),
     /// Delete a generation that no alias means
@@ -152,6 +154,11 @@ pub(crate) async fn run(global: &Global, command: Adapters) -> anyhow::Result<Ex
         Command::Revoke { alias, subject } => {
             client.send(client.request(Method::DELETE, &format!("{}/grants/{subject}", alias.path()))).await?;
             eprintln!("{subject} may no longer use {}:{}", alias.base, alias.name);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Load(alias) => {
+            client.send(client.request(Method::POST, &format!("{}/load", alias.path()))).await?;
+            eprintln!("{}:{} is in memory", alias.base, alias.name);
             return Ok(ExitCode::SUCCESS);
         }
         Command::Unpublish(alias) => {

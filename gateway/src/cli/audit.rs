@@ -28,6 +28,23 @@ pub(crate) struct Audit {
     /// A checkpoint seen before, from which the log must go on
     #[arg(long, value_name = "FILE")]
     earlier: Option<PathBuf>,
+    /// Also say which weights this alias of an adapter meant, as the log has it
+    #[arg(long, value_name = "BASE:NAME", value_parser = alias)]
+    alias: Option<(String, String)>,
+    /// When; RFC 3339, such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", requires = "alias", value_parser = time)]
+    at: Option<String>,
+}
+
+fn alias(text: &str) -> Result<(String, String), String> {
+    let (base, name) = text.split_once(':').ok_or("give the base and the alias with a colon between them")?;
+    Ok((base.to_owned(), name.to_owned()))
+}
+
+/// In UTC, as the log writes it.
+fn time(text: &str) -> Result<String, String> {
+    let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|error| error.to_string())?;
+    Ok(time.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
 }
 
 pub(crate) async fn run(global: &Global, command: Audit) -> anyhow::Result<ExitCode> {
@@ -48,10 +65,22 @@ pub(crate) async fn run(global: &Global, command: Audit) -> anyhow::Result<ExitC
     });
     match report.await? {
         Ok(report) => {
+            let at = command.at.unwrap_or_else(crate::store::now);
+            let asked =
+                command.alias.map(|(base, name)| (report.adapters.meant(&base, &name, &at), format!("{base}:{name}")));
             if global.json {
-                println!("{}", report.to_json());
+                let mut json = report.to_json();
+                if let Some((meant, alias)) = &asked {
+                    json["alias"] = serde_json::json!({"alias": alias, "at": at, "meant": meant});
+                }
+                println!("{json}");
             } else {
                 println!("{}", report.to_text());
+                match &asked {
+                    None => {}
+                    Some((None, alias)) => println!("At {at} the log knew no adapter {alias}."),
+                    Some((Some(meant), alias)) => println!("At {at} {alias} meant {}.", meant.to_text()),
+                }
             }
             Ok(ExitCode::from(report.exit_code()))
         }

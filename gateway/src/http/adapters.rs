@@ -22,6 +22,7 @@ use super::{ingest::receive, keys::valid_subject};
 use crate::{
     auth::{Allowed, Applications, Trainers},
     error::{ApiError, Code},
+    lanes,
     state::AppState,
 };
 
@@ -156,6 +157,36 @@ pub(crate) async fn change(
     Ok(Json(described(store.alias(&base, &name, &by).await?)))
 }
 
+/// Brings what an alias means into memory, and answers when it is there: its base in the lane, the generation (and that of a
+/// canary) attached; or, for a base that the lane does not know, the weights with the adapter merged into them. The next
+/// request then need not wait. It stays until other adapters need the room.
+#[utoipa::path(operation_id = "load_adapter", tag = "adapters", params(("base" = String, Path,), ("name" = String, Path,)), responses((status = 200, body = AdapterAlias), (status = 404, body = ErrorEnvelope), (status = 422, body = ErrorEnvelope), (status = 503, body = ErrorEnvelope)))]
+#[post("/v1/adapters/{base}/{name}/load")]
+pub(crate) async fn load(
+    caller: Allowed<Applications>,
+    state: Data<AppState>,
+    path: Path<(String, String)>,
+) -> Result<Json<AdapterAlias>, ApiError> {
+    let (base, name) = path.into_inner();
+    let alias = state.adapters.store.alias(&base, &alias_name(&name)?, &StoreCaller::from(&*caller)).await?;
+    let canary = alias.canary.as_ref().map(|(generation, _)| (generation, false));
+    for (generation, required) in std::iter::once((&alias.current, true)).chain(canary) {
+        let reference = [(format!("{name}@{}", generation.0), 1.0)];
+        let addressed = lanes::address(&state, &caller, &base, &reference).await?;
+        // Leased, so that it cannot be deleted meanwhile.
+        let leases = match lanes::lease(&state, &caller, &addressed, "").await {
+            Ok(leases) => leases,
+            // The alias never pointed to its canary, which others than its owner then cannot name.
+            Err(_) if !required => continue,
+            Err(error) => return Err(error),
+        };
+        let (models, shares) = (state.models.clone(), lanes::shares(&leases));
+        let ready = state.runtime.spawn(async move { models.prepare(&addressed.model, &shares).await });
+        ready.await.map_err(ApiError::internal)??;
+    }
+    Ok(Json(described(alias)))
+}
+
 /// Removes an alias; the generations stay.
 #[utoipa::path(operation_id = "unpublish_adapter", tag = "adapters", params(("base" = String, Path,), ("name" = String, Path,)), responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 #[delete("/v1/adapters/{base}/{name}")]
@@ -221,8 +252,9 @@ pub(crate) async fn delete(
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (base, generation) = path.into_inner();
-    let by = StoreCaller::from(&*caller);
-    state.adapters.store.delete(&base, &AdapterGeneration(generation), &caller.subject, &by).await?;
+    let (by, generation) = (StoreCaller::from(&*caller), AdapterGeneration(generation));
+    state.adapters.store.delete(&base, &generation, &caller.subject, &by).await?;
+    state.models.forget(&generation).await;
     state.adapters.log_changes().await.map_err(ApiError::internal)?;
     Ok(HttpResponse::NoContent().finish())
 }

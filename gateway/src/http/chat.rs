@@ -226,6 +226,7 @@ pub(crate) fn question(request: ChatRequest, raw: String) -> Result<Question, Ap
         datanets: request.datanets,
         retrieval: request.retrieval,
         attribution: request.attribution.unwrap_or_default(),
+        timeout: sampling::timeout(request.timeout_s)?,
         query,
         raw,
     })

@@ -121,6 +121,7 @@ pub(crate) fn question(request: CompletionRequest, raw: String) -> Result<Questi
         datanets: request.datanets,
         retrieval: request.retrieval,
         attribution: request.attribution.unwrap_or_default(),
+        timeout: sampling::timeout(request.timeout_s)?,
         raw,
     })
 }

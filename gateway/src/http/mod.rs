@@ -109,6 +109,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(adapters::list)
         .service(adapters::retrieve)
         .service(adapters::change)
+        .service(adapters::load)
         .service(adapters::unpublish)
         .service(adapters::history)
         .service(adapters::grant)

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+pub mod adapters;
 pub mod audit;
 pub mod bundle;
 pub mod canonical;

@@ -1,6 +1,7 @@
-//! Random LoRA adapters on every linear layer of SmolLM2-135M, as PEFT saves them.
+//! Random LoRA adapters on every linear layer of a base, as PEFT saves them.
 //!
-//! The weights are small and not zero, so that the adapter does all the work of a real one and the text stays text.
+//! They do all the work of real ones, and are large enough that each changes what the model says: adapters that change no
+//! text could be left out by an engine without anybody noticing.
 
 use std::{collections::HashMap, io::Cursor, path::Path};
 
@@ -10,14 +11,17 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 
-/// An adapter that its seed and rank determine.
+use crate::shape::Shape;
+
+/// An adapter that its seed, its rank and the base's shape determine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Random {
+pub(crate) struct Random<'a> {
     pub(crate) seed: u64,
     pub(crate) rank: usize,
+    pub(crate) shape: &'a Shape,
 }
 
-impl Random {
+impl Random<'_> {
     /// Writes the PEFT directory.
     pub(crate) fn save(&self, directory: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
@@ -42,14 +46,13 @@ impl Random {
 
     /// Bytes of its weights, in f16.
     pub(crate) fn weight_bytes(&self) -> usize {
-        let per_layer: usize = LINEARS.iter().map(|&(_, _, inputs, outputs)| self.rank * (inputs + outputs)).sum();
-        LAYERS * per_layer * 2
+        self.shape.adapter_weights(self.rank) * 2
     }
 
     fn files(&self) -> anyhow::Result<[(&'static str, Vec<u8>); 2]> {
-        let modules: Vec<&str> = LINEARS.iter().map(|&(_, name, _, _)| name).collect();
+        let modules: Vec<&str> = self.shape.linears.iter().map(|linear| linear.module.as_str()).collect();
         let config = json!({
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "benchmark",
             "r": self.rank, "lora_alpha": self.rank, "target_modules": modules, "lora_dropout": 0.0, "bias": "none",
             "fan_in_fan_out": false, "inference_mode": true, "use_rslora": false, "use_dora": false,
         });
@@ -59,16 +62,16 @@ impl Random {
         ])
     }
 
-    /// `lora_A`: [r, in] uniform in ±1 / sqrt(in); `lora_B`: [out, r] uniform in ±0.01.
+    /// `lora_A`: [r, in] uniform in ±1 / sqrt(in); `lora_B`: [out, r] uniform in ±[`B`].
     fn weights(&self) -> anyhow::Result<Vec<u8>> {
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut tensors: Vec<(String, [usize; 2], Vec<u8>)> = Vec::new();
-        for layer in 0..LAYERS {
-            for (block, module, inputs, outputs) in LINEARS {
-                let prefix = format!("base_model.model.model.layers.{layer}.{block}.{module}");
+        for layer in 0..self.shape.layers {
+            for linear in &self.shape.linears {
+                let prefix = format!("base_model.model.model.layers.{layer}.{}.{}", linear.block, linear.module);
                 let factors = [
-                    ("lora_A", [self.rank, inputs], 1.0 / (inputs as f32).sqrt()),
-                    ("lora_B", [outputs, self.rank], 0.01),
+                    ("lora_A", [self.rank, linear.inputs], 1.0 / (linear.inputs as f32).sqrt()),
+                    ("lora_B", [linear.outputs, self.rank], B),
                 ];
                 for (factor, shape, bound) in factors {
                     let numbers = (0..shape[0] * shape[1])
@@ -86,19 +89,8 @@ impl Random {
     }
 }
 
-/// Decoder layers of SmolLM2-135M.
-const LAYERS: usize = 30;
-
-/// Its linear layers: block, module, in, out.
-const LINEARS: [(&str, &str, usize, usize); 7] = [
-    ("self_attn", "q_proj", 576, 576),
-    ("self_attn", "k_proj", 576, 192),
-    ("self_attn", "v_proj", 576, 192),
-    ("self_attn", "o_proj", 576, 576),
-    ("mlp", "gate_proj", 576, 1536),
-    ("mlp", "up_proj", 576, 1536),
-    ("mlp", "down_proj", 1536, 576),
-];
+/// The largest number of a `lora_B`. With 0.01 no adapter changed one word of SmolLM2's first 16.
+const B: f32 = 0.08;
 
 #[cfg(test)]
 mod tests {
@@ -106,11 +98,12 @@ mod tests {
 
     #[test]
     fn a_peft_file_of_the_right_tensors() {
-        let random = Random { seed: 3, rank: 2 };
+        let shape = crate::shape::tests::small();
+        let random = Random { seed: 3, rank: 2, shape: &shape };
         let bytes = random.weights().unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(tensors.len(), LAYERS * LINEARS.len() * 2);
-        let b = tensors.tensor("base_model.model.model.layers.29.mlp.down_proj.lora_B.weight").unwrap();
+        assert_eq!(tensors.len(), shape.layers * shape.linears.len() * 2);
+        let b = tensors.tensor("base_model.model.model.layers.1.mlp.down_proj.lora_B.weight").unwrap();
         assert_eq!((b.shape(), b.dtype()), ([576, 2].as_slice(), Dtype::F16));
         assert!(b.data().iter().any(|&byte| byte != 0));
         assert_eq!(tensors.iter().map(|(_, view)| view.data().len()).sum::<usize>(), random.weight_bytes());

@@ -1,6 +1,8 @@
-//! The cases that all engines run: one stream, batches with adapters, attaching.
+//! The cases that all engines run, and the order of the run.
 //!
 //! Every prompt is new (its seed counts on), so that no engine's prefix cache can answer.
+
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use reqwest::multipart::{Form, Part};
@@ -8,11 +10,14 @@ use reqwest::multipart::{Form, Part};
 use crate::{
     Compare, Peer,
     adapter::Random,
-    client::{Ask, Server, alias},
-    engine::{self, MODEL},
-    mistral,
+    agreement,
+    client::{Ask, Dialect, Server, alias},
+    engine,
+    lane::{Lane, Spent},
+    machine, mistral, pairs,
     prompt::{LENGTHS, prompt},
     samples::{Engine, Found},
+    shape::Shape,
     tenants,
 };
 
@@ -21,8 +26,9 @@ pub(crate) const PREFILL: &str = "one stream: prefill, tokens/s";
 pub(crate) const DECODE: &str = "one stream: decode, tokens/s";
 pub(crate) const FIRST_BASE: &str = "time to first token, base, ms";
 pub(crate) const FIRST_HOT: &str = "time to first token, adapter in memory, ms";
-pub(crate) const FIRST_COLD: &str = "time to first token, adapter not in memory, ms";
-pub(crate) const UNUSED: &str = "8 at once, base, before any adapter was used: tokens/s";
+/// Cases whose time is told apart.
+pub(crate) const PROMPT_CASE: &str = "one stream, a prompt";
+pub(crate) const STREAM_CASE: &str = "one stream, an answer";
 
 /// Different adapters in a batch of 8.
 pub(crate) const MIXES: [usize; 5] = [0, 1, 2, 4, 8];
@@ -36,17 +42,18 @@ pub(crate) fn mixed(adapters: usize) -> String {
 }
 
 /// Runs everything: each engine in turn, `rounds` times.
-pub(crate) async fn compare(compare: &Compare) -> anyhow::Result<Found> {
+pub(crate) async fn compare(compare: &Compare, shape: &Shape) -> anyhow::Result<Found> {
     std::fs::create_dir_all(&compare.work).with_context(|| format!("{} cannot be made", compare.work.display()))?;
     let (mut found, mut seeds) = (Found::default(), Seeds(0));
-    prepare(compare).await?;
+    machine::look(&mut found);
+    prepare(compare, shape).await?;
     let beside = |peer| compare.peers.contains(&peer);
     if beside(Peer::Llama) {
-        agreement(compare, &mut found, &mut seeds).await?;
+        agreement::check(compare, &mut found, &mut seeds).await?;
     }
     for round in 1..=compare.rounds {
         println!("round {round} of {}", compare.rounds);
-        cairn_round(compare, &mut found, &mut seeds).await?;
+        cairn_round(compare, shape, &mut found, &mut seeds).await?;
         if beside(Peer::Llama) {
             llama_round(compare, &mut found, &mut seeds).await?;
         }
@@ -55,7 +62,7 @@ pub(crate) async fn compare(compare: &Compare) -> anyhow::Result<Found> {
         }
     }
     if compare.registered > 0 {
-        tenants::compare(compare, &mut found).await?;
+        tenants::compare(compare, shape, &mut found).await?;
     }
     Ok(found)
 }
@@ -70,124 +77,135 @@ impl Seeds {
     }
 
     /// 8 prompts of different lengths, on `adapters` different ones in turn.
-    fn batch(&mut self, adapters: usize, tokens: u32) -> Vec<Ask> {
+    pub(crate) fn batch(&mut self, adapters: usize, tokens: u32) -> Vec<Ask> {
         let row = |(row, &length)| self.ask(length, (adapters > 0).then(|| row % adapters.max(1)), tokens);
         LENGTHS.iter().enumerate().map(row).collect()
     }
 }
 
-/// Uploads the 8 adapters to Cairn; the second time they are there already.
-async fn prepare(compare: &Compare) -> anyhow::Result<()> {
-    let running = engine::cairn(compare, "cairn", 256).await?;
-    for seed in 0..8 {
-        register(&running.server, Random { seed, rank: 16 }).await?;
+/// Cairn's gateways that a round uses. They run at once, so that what is compared is a second apart; whoever answers nothing
+/// sleeps.
+pub(crate) struct Gateways {
+    /// Nobody ever uploaded an adapter to it.
+    pub(crate) plain: engine::Running,
+    /// 8 adapters, and room for them.
+    pub(crate) full: engine::Running,
+    /// 8 adapters, and room for two.
+    pub(crate) small: engine::Running,
+}
+
+impl Gateways {
+    async fn start(compare: &Compare, shape: &Shape) -> anyhow::Result<Self> {
+        let mib = |adapters: f64| ((one(shape) as f64 * adapters) / f64::from(1 << 20)).ceil() as u64;
+        let plain = engine::cairn(compare, "plain", mib(12.0)).await?;
+        let full = engine::cairn(compare, "full", mib(12.0)).await?;
+        let small = engine::cairn(compare, "small", mib(2.5)).await?;
+        Ok(Self { plain, full, small })
     }
-    running.stop().await
+
+    async fn stop(self) -> anyhow::Result<()> {
+        for running in [self.plain, self.full, self.small] {
+            running.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn one(shape: &Shape) -> usize {
+    Random { seed: 0, rank: 16, shape }.weight_bytes()
+}
+
+/// Uploads the 8 adapters to Cairn; the second time they are there already.
+async fn prepare(compare: &Compare, shape: &Shape) -> anyhow::Result<()> {
+    let gateways = Gateways::start(compare, shape).await?;
+    for running in [&gateways.full, &gateways.small] {
+        for seed in 0..8 {
+            register(&running.server, Random { seed, rank: 16, shape }).await?;
+        }
+    }
+    gateways.stop().await
 }
 
 /// Uploads an adapter and publishes it.
-pub(crate) async fn register(server: &Server, adapter: Random) -> anyhow::Result<()> {
+pub(crate) async fn register(server: &Server, adapter: Random<'_>) -> anyhow::Result<()> {
+    let Dialect::Cairn { model, .. } = &server.dialect else { return Ok(()) };
     let file = Part::bytes(adapter.archive()?).file_name("adapter.tar");
-    let path = format!("/v1/adapters?base={MODEL}&alias={}", alias(adapter.seed as usize));
+    let path = format!("/v1/adapters?base={model}&alias={}", alias(adapter.seed as usize));
     let answer = server.post(&path).multipart(Form::new().part("file", file)).send().await?;
     ensure!(answer.status().is_success(), "adapter {} was refused: {}", adapter.seed, answer.text().await?);
     Ok(())
 }
 
-/// Do Cairn and llama.cpp say the same? Greedy texts of the base and of each adapter, 16 tokens each. They need not agree
-/// to the last token (their sums round differently), but adapters that were converted wrongly would agree on none.
-async fn agreement(compare: &Compare, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
-    let base = seeds.ask(32, None, 16);
-    let on = |adapter| Ask { adapter, ..base.clone() };
-    let asks: Vec<Ask> = std::iter::once(None).chain((0..8).map(Some)).map(on).collect();
-    let mut texts = Vec::new();
-    for engine in [Engine::Cairn, Engine::Llama] {
-        let running = match engine {
-            Engine::Cairn => engine::cairn(compare, "cairn", 256).await?,
-            _ => engine::llama(compare, 8).await?,
-        };
-        let mut said = Vec::new();
-        for ask in &asks {
-            said.push(running.server.ask(ask).await?.text);
-        }
-        texts.push(said);
-        running.stop().await?;
-    }
-    let same = texts[0].iter().zip(&texts[1]).filter(|(ours, theirs)| ours.trim() == theirs.trim()).count();
-    let start = |text: &str| text.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
-    let alike = texts[0].iter().zip(&texts[1]).filter(|(ours, theirs)| start(ours) == start(theirs)).count();
-    let different: std::collections::BTreeSet<&String> = texts[0].iter().collect();
-    found.notes.push(format!(
-        "Before the measurements Cairn and llama.cpp continued one prompt on the base and on each of the 8 adapters, \
-         greedily, for 16 tokens: {same} of 9 texts were equal to the last character, {alike} of 9 in their first four \
-         words; Cairn's 9 texts were {} different ones.",
-        different.len()
-    ));
+/// Brings an adapter into memory before anybody asks for it.
+pub(crate) async fn load(server: &Server, adapter: usize) -> anyhow::Result<()> {
+    let Dialect::Cairn { model, .. } = &server.dialect else { return Ok(()) };
+    let answer = server.post(&format!("/v1/adapters/{model}/{}/load", alias(adapter))).send().await?;
+    ensure!(answer.status().is_success(), "adapter {adapter} was not loaded: {}", answer.text().await?);
     Ok(())
 }
 
-async fn cairn_round(compare: &Compare, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
-    let running = engine::cairn(compare, "cairn", 256).await?;
-    let server = &running.server;
-    server.ask(&seeds.ask(64, None, 8)).await?; // the first request after a start pays for pages and caches
-    one_stream(server, Engine::Cairn, found, seeds).await?;
-    found.add(UNUSED, Engine::Cairn, server.ask_all(&seeds.batch(0, compare.tokens)).await?.rate());
-    // Nothing of an adapter is in memory now: the first request on each is a cold one.
-    first_token(server, Engine::Cairn, found, seeds, FIRST_COLD).await?;
-    first_token(server, Engine::Cairn, found, seeds, FIRST_HOT).await?;
-    batches(server, Engine::Cairn, found, seeds, compare.tokens).await?;
-    running.stop().await
+async fn cairn_round(compare: &Compare, shape: &Shape, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
+    let gateways = Gateways::start(compare, shape).await?;
+    for running in [&gateways.plain, &gateways.full, &gateways.small] {
+        // The first requests after a start pay for pages and caches.
+        running.server.ask_all(&seeds.batch(0, 8)).await?;
+    }
+    one_stream(compare, &gateways.plain.server, Engine::Cairn, found, seeds).await?;
+    told_apart(compare, &gateways.plain.server, found, seeds).await?;
+    if !compare.short {
+        pairs::first_tokens(compare, &gateways, found, seeds).await?;
+    }
+    pairs::batches(compare, &gateways, found, seeds).await?;
+    gateways.stop().await
 }
 
 async fn llama_round(compare: &Compare, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
     let running = engine::llama(compare, 0).await?;
     running.server.ask(&seeds.ask(64, None, 8)).await?;
-    one_stream(&running.server, Engine::Llama, found, seeds).await?;
+    one_stream(compare, &running.server, Engine::Llama, found, seeds).await?;
     running.stop().await?;
     let running = engine::llama(compare, 8).await?;
-    running.server.ask(&seeds.ask(64, None, 8)).await?;
-    first_token(&running.server, Engine::Llama, found, seeds, FIRST_HOT).await?;
-    batches(&running.server, Engine::Llama, found, seeds, compare.tokens).await?;
+    let server = &running.server;
+    server.ask(&seeds.ask(64, None, 8)).await?;
+    if !compare.short {
+        for adapter in 0..8 {
+            found.add(FIRST_BASE, Engine::Llama, server.ask(&seeds.ask(16, None, 2)).await?.first_ms());
+            found.add(FIRST_HOT, Engine::Llama, server.ask(&seeds.ask(16, Some(adapter), 2)).await?.first_ms());
+        }
+    }
+    for adapters in compare.mixes() {
+        let rate = server.ask_all(&seeds.batch(adapters, compare.tokens)).await?.rate();
+        found.add(&mixed(adapters), Engine::Llama, rate);
+    }
     running.stop().await
 }
 
 /// Case a.
-async fn one_stream(server: &Server, engine: Engine, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
+async fn one_stream(
+    compare: &Compare,
+    server: &Server,
+    engine: Engine,
+    found: &mut Found,
+    seeds: &mut Seeds,
+) -> anyhow::Result<()> {
     for _ in 0..2 {
-        let answer = server.ask(&seeds.ask(PROMPT, None, STREAM)).await?;
-        ensure!(answer.prompt_tokens == PROMPT as u64, "the prompt has {} tokens", answer.prompt_tokens);
+        let answer = server.ask(&seeds.ask(compare.prompt, None, compare.stream)).await?;
+        ensure!(answer.prompt_tokens == compare.prompt as u64, "the prompt has {} tokens", answer.prompt_tokens);
         found.add(PREFILL, engine, answer.prefill_rate());
         found.add(DECODE, engine, answer.decode_rate());
     }
     Ok(())
 }
 
-/// Case c: a short prompt on the base and on each adapter in turn.
-async fn first_token(
-    server: &Server,
-    engine: Engine,
-    found: &mut Found,
-    seeds: &mut Seeds,
-    figure: &str,
-) -> anyhow::Result<()> {
-    for adapter in 0..8 {
-        let ms = |answer: crate::client::Answer| answer.first.as_secs_f64() * 1e3;
-        found.add(FIRST_BASE, engine, ms(server.ask(&seeds.ask(16, None, 2)).await?));
-        found.add(figure, engine, ms(server.ask(&seeds.ask(16, Some(adapter), 2)).await?));
-    }
-    Ok(())
-}
-
-/// Cases b and e.
-async fn batches(
-    server: &Server,
-    engine: Engine,
-    found: &mut Found,
-    seeds: &mut Seeds,
-    tokens: u32,
-) -> anyhow::Result<()> {
-    for adapters in MIXES {
-        found.add(&mixed(adapters), engine, server.ask_all(&seeds.batch(adapters, tokens)).await?.rate());
+/// Where the time of case a goes: a prompt with one token after it, and an answer to a short prompt, each by itself.
+async fn told_apart(compare: &Compare, server: &Server, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
+    for (case, ask) in
+        [(PROMPT_CASE, seeds.ask(compare.prompt, None, 1)), (STREAM_CASE, seeds.ask(16, None, compare.stream))]
+    {
+        let (before, started) = (Lane::read(server).await?, Instant::now());
+        server.ask(&ask).await?;
+        let wall = started.elapsed();
+        found.spend(case, Spent::new(wall, &before, &Lane::read(server).await?));
     }
     Ok(())
 }
@@ -197,15 +215,15 @@ async fn batches(
 async fn mistral_round(compare: &Compare, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
     let mut lists = vec![vec![seeds.ask(64, None, 8)]]; // not counted: the first request pays for pages and caches
     for _ in 0..2 {
-        let prompt = seeds.ask(PROMPT, None, 1);
+        let prompt = seeds.ask(compare.prompt, None, 1);
         lists.push(vec![prompt.clone()]);
-        lists.push(vec![Ask { tokens: STREAM, ..prompt }]);
+        lists.push(vec![Ask { tokens: compare.stream, ..prompt }]);
     }
     lists.extend((0..4).map(|_| vec![seeds.ask(16, None, 1)]));
     lists.push(seeds.batch(0, compare.tokens));
     let measured = mistral::run(compare, &lists).await?;
     for pair in measured[1..5].chunks_exact(2) {
-        ensure!(pair[1].tokens == f64::from(STREAM), "mistral.rs made {} tokens", pair[1].tokens);
+        ensure!(pair[1].tokens == f64::from(compare.stream), "mistral.rs made {} tokens", pair[1].tokens);
         found.add(PREFILL, Engine::Mistral, pair[0].prompt_tokens / pair[0].seconds);
         found.add(DECODE, Engine::Mistral, (pair[1].tokens - 1.0) / (pair[1].seconds - pair[0].seconds));
     }
@@ -215,8 +233,3 @@ async fn mistral_round(compare: &Compare, found: &mut Found, seeds: &mut Seeds) 
     found.add(&mixed(0), Engine::Mistral, measured[9].tokens / measured[9].seconds);
     Ok(())
 }
-
-/// Tokens of the long prompt.
-const PROMPT: usize = 512;
-/// Tokens generated after it.
-const STREAM: u32 = 128;

@@ -49,6 +49,11 @@ impl Answer {
         self.prompt_tokens as f64 / self.first.as_secs_f64()
     }
 
+    /// Milliseconds to the first text.
+    pub(crate) fn first_ms(&self) -> f64 {
+        self.first.as_secs_f64() * 1e3
+    }
+
     /// Tokens a second, from the first text to the last.
     pub(crate) fn decode_rate(&self) -> f64 {
         self.tokens.saturating_sub(1) as f64 / (self.last - self.first).as_secs_f64()
@@ -78,6 +83,15 @@ impl Server {
     /// A request with the credential.
     pub(crate) fn post(&self, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.post(format!("{}{path}", self.url));
+        match &self.dialect {
+            Dialect::Cairn { key, .. } => request.bearer_auth(key),
+            Dialect::Llama => request,
+        }
+    }
+
+    /// As [`Self::post`].
+    pub(crate) fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.get(format!("{}{path}", self.url));
         match &self.dialect {
             Dialect::Cairn { key, .. } => request.bearer_auth(key),
             Dialect::Llama => request,

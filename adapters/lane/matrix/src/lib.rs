@@ -19,6 +19,7 @@
 
 mod activations;
 mod blocks;
+mod factor;
 mod form;
 mod kernel;
 mod low_rank;
@@ -28,6 +29,7 @@ mod product;
 mod threads;
 pub mod vector;
 
+pub use factor::Factor;
 pub use form::{Form, MatrixError};
 pub use low_rank::{Changes, Gain, LowRank, multiply_adapted};
 pub use matrix::Matrix;

@@ -63,6 +63,7 @@ impl Scheduler {
             }
         }
         self.stats.steps += 1;
+        self.stats.profile = self.decoder.profile();
         self.stats.decoding += decoded - planned;
         self.stats.choosing += planned - began + decoded.elapsed();
     }

@@ -70,6 +70,9 @@ fn compare(decoder: &Decoder, path: &std::path::Path, adapters: &[Weighted]) {
 #[derive(Debug, Deserialize)]
 struct SmolCase {
     input_ids: Vec<u32>,
+    /// The most probable tokens after the prompt, and their logits.
+    top_ids: Vec<u32>,
+    top_logits: Vec<f32>,
     greedy: Vec<u32>,
 }
 
@@ -82,6 +85,16 @@ fn smollm2_from_its_gguf_equals_the_reference_with_and_without_an_adapter() {
         let adapter = attached(&decoder, &golden().join("smollm2/adapter"));
         for (file, adapters) in [("base.golden.json", &[][..]), ("adapter.golden.json", &adapter)] {
             for case in cases::<SmolCase>(&golden().join("smollm2").join(file)) {
+                if form == Form::F32 {
+                    let logits = all_logits(&decoder, &case.input_ids, adapters);
+                    let last = &logits[logits.len() - decoder.config().vocab_size..];
+                    let tops = case.top_ids.iter().zip(&case.top_logits);
+                    let off = tops.map(|(id, logit)| (last[*id as usize] - logit).abs()).fold(0.0, f32::max);
+                    assert!(off < 1e-3, "{file}: one of the largest logits is off by {off}");
+                    let least = case.top_logits.iter().copied().fold(f32::INFINITY, f32::min);
+                    let above = last.iter().filter(|logit| **logit > least + 1e-3).count();
+                    assert!(above < case.top_ids.len(), "{file}: {above} logits are above the least of the largest");
+                }
                 let count = exact.min(case.greedy.len());
                 assert_eq!(greedy(&decoder, &case.input_ids, adapters, count), case.greedy[..count], "{form} {file}");
             }

@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::support::{Weighted, all_logits, golden, open};
 
-type Tensors = BTreeMap<String, Array>;
+pub(crate) type Tensors = BTreeMap<String, Array>;
 
 /// Low-rank changes of linear layers, the embeddings and the head, and norms trained whole.
 #[test]
@@ -134,7 +134,7 @@ fn read(path: &Path) -> Tensors {
     file.tensors().iter().map(|(name, view)| (name.clone(), array(view))).collect()
 }
 
-fn write(path: &Path, tensors: &Tensors) {
+pub(crate) fn write(path: &Path, tensors: &Tensors) {
     let bytes: BTreeMap<&String, Vec<u8>> =
         tensors.iter().map(|(name, array)| (name, array.data.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
     let views = tensors
@@ -144,7 +144,7 @@ fn write(path: &Path, tensors: &Tensors) {
 }
 
 /// Reproducible numbers from -0.5 to 0.5.
-fn numbers(n: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn numbers(n: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

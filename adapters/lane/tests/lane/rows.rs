@@ -25,7 +25,14 @@ fn prompts(family: &str) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_row_gets_the_same_bits_alone_and_among_fifteen_others() {
-    for (family, form) in [("llama", Form::F32), ("mistral", Form::Q8_0), ("qwen2", Form::F32)] {
+    for (family, form) in [
+        ("llama", Form::F32),
+        ("llama3-rope", Form::F16),
+        ("mistral", Form::Q8_0),
+        ("qwen2", Form::F32),
+        ("qwen3", Form::F32),
+        ("qwen3", Form::Q8_0),
+    ] {
         let (decoder, adapters) = decoder(family, form);
         let prompts = prompts(family);
         let jobs: Vec<(&[u32], &[Weighted])> =
@@ -61,7 +68,7 @@ fn a_row_gets_the_same_bits_alone_and_among_fifteen_others() {
 
 #[test]
 fn a_prompt_in_parts_and_from_a_shared_beginning_equals_the_whole() {
-    for family in ["llama", "mistral"] {
+    for family in ["llama", "mistral", "qwen3"] {
         let (decoder, adapters) = decoder(family, Form::F32);
         let prompt = prompts(family).concat()[..100].to_vec();
         let whole = all_logits(&decoder, &prompt, &adapters[1]);

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Unlike [`crate::log::check`], which the log's owner runs on its own files, an audit needs only what is public, keeps
-//! just a few tiles in memory (and grants, for [`crate::access::AccessAudit`]), goes on after a fault and says which file is at fault. [`crate::monitor`] is the cheap
+//! just a few tiles in memory (and grants, for [`crate::access::AccessAudit`], and changes of adapters, for
+//! [`AdapterAudit`]), goes on after a fault and says which file is at fault. [`crate::monitor`] is the cheap
 //! sister for every minute: it looks at the checkpoint alone and proves that it goes on from the last one.
 
 mod fetch;
@@ -23,6 +24,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::adapters::AdapterAudit;
 use crate::checkpoint::SignedCheckpoint;
 use crate::error::Error;
 use crate::hash::Hash;
@@ -55,6 +57,9 @@ pub struct AuditReport {
     pub earlier: Option<Relation>,
     /// What is wrong, by the first entry it touches.
     pub faults: Vec<Fault>,
+    /// What aliases of adapters meant, as the entries say.
+    #[serde(skip)]
+    pub adapters: AdapterAudit,
 }
 
 /// Something that is not as it must be.
@@ -86,6 +91,9 @@ pub enum FaultKind {
     Root,
     /// Entries are as they were logged, but an answer cites a grant that did not hold, or terms have a gap.
     Access,
+    /// Entries are as they were logged, but contradict one another about an adapter, or an answer names another generation
+    /// than its alias meant.
+    Adapter,
 }
 
 /// How a log's checkpoint stands to an earlier one of the same log.
@@ -162,7 +170,8 @@ pub enum AuditError {
 pub fn audit(fetch: &dyn Fetch, open: Open<'_>, earlier: Option<&SignedCheckpoint>) -> Result<AuditReport, AuditError> {
     let signed = checkpoint(fetch, open)?;
     let mut tiles = Tiles::new(fetch, signed.size());
-    let Walk { mut faults, types, tiles: count, bytes, .. } = Walk::run(&mut tiles, signed.size(), signed.root())?;
+    let Walk { mut faults, types, tiles: count, bytes, adapters, .. } =
+        Walk::run(&mut tiles, signed.size(), signed.root())?;
     faults.sort_by_key(|fault| fault.position);
     let earlier = match earlier.map(|earlier| relation(fetch, earlier, &signed)) {
         // Tiles that prove nothing are among the faults already.
@@ -171,7 +180,7 @@ pub fn audit(fetch: &dyn Fetch, open: Open<'_>, earlier: Option<&SignedCheckpoin
     };
     let origin = signed.checkpoint().origin.to_string();
     let (size, root) = (signed.size(), signed.root());
-    Ok(AuditReport { origin, size, root, entries: types, tiles: count, bytes, earlier, faults })
+    Ok(AuditReport { origin, size, root, entries: types, tiles: count, bytes, earlier, faults, adapters })
 }
 
 /// Reads the log's checkpoint and believes it or not.

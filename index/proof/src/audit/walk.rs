@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::fetch::{NoTile, Tiles, perfect};
 use super::{AuditError, Fault, FaultKind};
 use crate::access::{AccessAudit, AccessFinding};
+use crate::adapters::{AdapterAudit, AdapterFinding};
 use crate::canonical::parse_strict;
 use crate::error::Error;
 use crate::hash::{Hash, leaf_hash, node_hash};
@@ -31,6 +32,7 @@ pub(crate) struct Walk {
     /// Entries that an undecided tile contradicts.
     disputed: Vec<(u64, Vec<u8>)>,
     access: AccessAudit,
+    pub(crate) adapters: AdapterAudit,
 }
 
 /// A partial tile that differs from what is below it.
@@ -181,7 +183,10 @@ impl Walk {
     /// Checks the form of an entry that is the one that was logged.
     fn entry(&mut self, tiles: &Tiles<'_>, position: u64, entry: &[u8]) {
         let kind = parse_strict(entry).ok().and_then(|value| Some(value.get("type")?.as_str()?.to_owned()));
-        let read = Entry::parse(entry).and_then(|entry| self.access.add(position, &entry));
+        let read = Entry::parse(entry).and_then(|entry| {
+            self.adapters.add(position, &entry);
+            self.access.add(position, &entry)
+        });
         match read {
             // A kind that this version does not know is hashed like all others, and counted under its name.
             Ok(()) | Err(Error::UnknownEntryType(Some(_))) => {
@@ -207,6 +212,10 @@ impl Walk {
         for AccessFinding { position, problem } in self.access.findings().to_vec() {
             let path = tiles.path(None, position / TILE_WIDTH).to_string();
             self.fault(FaultKind::Access, position, path, problem);
+        }
+        for AdapterFinding { position, problem } in self.adapters.findings() {
+            let path = tiles.path(None, position / TILE_WIDTH).to_string();
+            self.fault(FaultKind::Adapter, position, path, problem);
         }
     }
 

@@ -119,12 +119,35 @@ pub(crate) fn instant(time: &str) -> (&str, &str) {
     (whole, fraction.trim_end_matches('0'))
 }
 
+/// Seconds since 1970 of a time that [`is_utc`]; 0 for anything else.
+pub(crate) fn seconds(time: &str) -> i64 {
+    let number = |at: std::ops::Range<usize>| time.get(at).and_then(|digits| digits.parse::<i64>().ok());
+    let date = number(0..4).zip(number(5..7)).zip(number(8..10));
+    let clock = number(11..13).zip(number(14..16)).zip(number(17..19));
+    let Some((((year, month), day), ((hour, minute), second))) = date.zip(clock) else { return 0 };
+    // Days from the civil date, with years that begin in March (Howard Hinnant's chrono-compatible algorithms).
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = year.div_euclid(400);
+    let of_era = year - era * 400;
+    let day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day - 1;
+    let days = era * 146_097 + day_of_era - 719_468;
+    days * 86_400 + hour * 3_600 + minute * 60 + second
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::record::Entry;
+
+    #[test]
+    fn seconds_of_known_times() {
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(seconds("2026-11-30T18:11:09.250Z"), 1_796_062_269);
+        assert_eq!(seconds("2024-02-29T23:59:60Z"), 1_709_251_200);
+        assert_eq!(seconds("no time"), 0);
+    }
 
     fn record() -> Value {
         let zero = Hash::default().to_string();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Hash;
 use crate::uses::Use;
 
-pub(crate) use check::{instant, is_utc};
+pub(crate) use check::{instant, is_utc, seconds};
 pub use entry::{AdapterEntry, AdapterKind, Entry, SnapshotEntry, SnapshotKind, Tombstone, TombstoneKind};
 
 /// Field names from which the salts of a record's commitments are derived.
