@@ -43,10 +43,12 @@ build_cairn() {
 
 cairn() { "$CARGO_TARGET_DIR/debug/cairn" "$@"; }
 
-# FOLDOC and the Jargon File as Debian packages them, unpacked but not installed.
-fetch_dictionaries() { # directory
+# Dictionaries as Debian packages them, unpacked but not installed: FOLDOC and the Jargon File, or those that are named.
+fetch_dictionaries() { # directory [name…]
   local into=$1 name work
-  for name in foldoc jargon; do
+  shift
+  [ "$#" -gt 0 ] || set -- foldoc jargon
+  for name in "$@"; do
     [ -e "$into/$name.index" ] && [ -e "$into/$name.dict.dz" ] && continue
     step "fetching the Debian package dict-$name"
     mkdir -p "$into"

@@ -272,6 +272,14 @@ pub(crate) struct Retrieval {
     /// Memory for what was found lately, in MiB: the same query over the same rows, by the same grant, is answered from it. 0:
     /// nothing is kept.
     pub(crate) cache_mib: u64,
+    /// Memory for indices of datanets and metadata of their files, in MiB; what a search reads beyond that comes from the files.
+    pub(crate) index_cache_mib: u64,
+    /// Up to so many rows a search scans all vectors of a datanet, which is exact; a larger one gets partitions, and trees for
+    /// look-ups.
+    pub(crate) scanned_rows: usize,
+    /// Directory of a cross-encoder (`model.safetensors`, `config.json`, `tokenizer.json` of a BertForSequenceClassification with
+    /// one label), for requests that rerank with one; empty: there is none.
+    pub(crate) cross_encoder: PathBuf,
 }
 
 /// What is found out about answers that drew on datanets, where the request does not say.
@@ -467,7 +475,15 @@ impl Default for Training {
 
 impl Default for Retrieval {
     fn default() -> Self {
-        Self { top_k: 4, candidates: 50, max_passage_chars: 800, cache_mib: 64 }
+        Self {
+            top_k: 4,
+            candidates: 50,
+            max_passage_chars: 800,
+            cache_mib: 64,
+            index_cache_mib: 1024,
+            scanned_rows: 50_000,
+            cross_encoder: PathBuf::new(),
+        }
     }
 }
 
@@ -596,6 +612,8 @@ impl Config {
         positive("training.memory_limit_mib", training.memory_limit_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;
+        positive("retrieval.index_cache_mib", retrieval.index_cache_mib)?;
+        positive("retrieval.scanned_rows", retrieval.scanned_rows as u64)?;
         positive("witnesses.timeout_s", witnesses.timeout_s)?;
         if witnesses.quorum > witnesses.list.len() {
             bail!("witnesses.quorum is {}, but witnesses.list has {}", witnesses.quorum, witnesses.list.len());
@@ -654,12 +672,23 @@ impl Config {
             embedding_model: models.embedding,
             adapters,
             training,
-            retrieval,
+            retrieval: Retrieval {
+                cross_encoder: match retrieval.cross_encoder.as_os_str().is_empty() {
+                    true => PathBuf::new(),
+                    false => base.join(&retrieval.cross_encoder),
+                },
+                ..retrieval
+            },
             attribution,
             jwt,
             telemetry,
             data_dir,
         })
+    }
+
+    /// Lists of what ingests could not take.
+    pub(crate) fn rejections_dir(&self) -> PathBuf {
+        self.data_dir.join("rejections")
     }
 
     /// The relational store.

@@ -157,6 +157,7 @@ pub(crate) fn refined(text: String, accesses: &[Access], refine: &Refine<'_>) ->
         rerank: match refine.rerank {
             Rerank::None => None,
             Rerank::LateInteraction => Some(cairn_index::Rerank::LateInteraction),
+            Rerank::CrossEncoder => Some(cairn_index::Rerank::CrossEncoder),
         },
         ..Query::new(text, Vec::new())
     })
@@ -184,6 +185,7 @@ pub(crate) fn index_error(error: IndexError) -> ApiError {
         IndexError::InvalidDatanetName { .. } | IndexError::InvalidDatapointId { .. } | IndexError::EmptyQuery => {
             ApiError::new(Code::InvalidRequest, message)
         }
+        IndexError::NoCrossEncoder => ApiError::invalid("rerank", &message),
         IndexError::AlreadyExists(_) => ApiError::new(Code::AlreadyExists, message),
         IndexError::Busy => ApiError::new(Code::Overloaded, message),
         other => ApiError::internal(anyhow::Error::from(other)),

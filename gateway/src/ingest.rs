@@ -13,7 +13,7 @@ use std::{
 };
 
 use cairn_documents::{Document, Format};
-use cairn_index::{Drafts, IngestDefaults, IngestOptions, IngestStage, readers};
+use cairn_index::{Draft, Drafts, IngestDefaults, IngestOptions, IngestStage, readers};
 use cairn_openapi::datanets::{Examination, IngestFormat, NearDuplicate, NearDuplicates, Rejection, Sample};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub(crate) mod originals;
+pub(crate) mod rejections;
 
 /// Checks what can be said of a file's reading before it is read.
 pub(crate) fn check(spec: &IngestSpec) -> Result<(), ApiError> {
@@ -56,7 +57,7 @@ fn read(spec: &IngestSpec, directory: &Path) -> Result<Drafts, ApiError> {
         file.map(|file| directory.join(file))
     };
     let unreadable = |error: readers::ReadError| ApiError::new(Code::InvalidRequest, error.to_string());
-    Ok(match spec.query.format {
+    let drafts: Drafts = match spec.query.format {
         IngestFormat::Jsonl if spec.query.columns.is_none() => {
             Box::new(readers::jsonl(&path(0)?, &limits).map_err(unreadable)?)
         }
@@ -79,7 +80,34 @@ fn read(spec: &IngestSpec, directory: &Path) -> Result<Drafts, ApiError> {
             }
             Box::new(readers::dictd(&index, &dictionary, &limits).map_err(unreadable)?)
         }
+    };
+    Ok(match place_of_row(spec) {
+        Some((file, unit)) => Box::new(drafts.map(move |draft| draft.map(|draft| placed(draft, &file, unit)))),
+        None => drafts,
     })
+}
+
+/// The file whose lines or rows are datapoints, and what they are called; none where passages say themselves where they stand.
+fn place_of_row(spec: &IngestSpec) -> Option<(String, &'static str)> {
+    let unit = match spec.query.format {
+        IngestFormat::Jsonl | IngestFormat::Csv | IngestFormat::Dictd => "line",
+        IngestFormat::Parquet => "row",
+        IngestFormat::Markdown | IngestFormat::Text | IngestFormat::Html | IngestFormat::Docx | IngestFormat::Pdf => {
+            return None;
+        }
+    };
+    // Of a dictionary the lines are those of its index.
+    let of_index = spec.files.iter().find(|file| file.ends_with(".index"));
+    Some((of_index.or(spec.files.first())?.clone(), unit))
+}
+
+/// Says in its metadata where a row stands in its file, unless it says something under these names itself.
+fn placed(mut draft: Draft, file: &str, unit: &str) -> Draft {
+    let place = [("file", serde_json::Value::from(file)), (unit, serde_json::Value::from(draft.line))];
+    if place.iter().all(|(key, _)| !draft.metadata.contains_key(*key)) {
+        draft.metadata.extend(place.map(|(key, value)| (key.to_owned(), value)));
+    }
+    draft
 }
 
 /// What an ingest assumes, where it stages, how it is stopped and followed.

@@ -170,6 +170,7 @@ pub(crate) async fn start(state: Arc<AppState>) -> Result<(), StoreError> {
         }
         _ => {}
     }
+    ingest::rejections::tidy(&state.config).await;
     for (mut job, spec) in state.store.unfinished_jobs().await? {
         tracing::info!(job = job.id, "resuming a job that a restart interrupted");
         job.state = JobState::Queued;
@@ -242,11 +243,16 @@ async fn add(
     state.jobs.progress(id, "reading", 0, 0);
     let drafts = ingest::drafts(spec, &directory).await?;
     let report = state.index.ingest(&datanet, drafts, options).await.map_err(convert::index_error)?;
+    ingest::rejections::keep(&state.config, id, &report).await?;
     if report.is_rejected() {
         let lines: Vec<String> =
             report.rejected.iter().take(20).map(|it| format!("line {}: {}", it.line, it.reason)).collect();
+        let more = match report.rejected_total > lines.len() as u64 {
+            true => format!("\nAll of them are listed at /v1/jobs/{id}/rejections"),
+            false => String::new(),
+        };
         let message = format!(
-            "{} datapoints are not valid, so nothing was added. Mend them and ingest again:\n{}",
+            "{} datapoints are not valid, so nothing was added. Mend them and ingest again:\n{}{more}",
             report.rejected_total,
             lines.join("\n")
         );

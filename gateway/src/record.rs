@@ -407,6 +407,9 @@ fn retrieved(asked: &Asked, retrieval: &Retrieval, private: &Private, salt: &Sal
         filter,
         rerank: retrieval.rerank.map(|rerank| match rerank {
             Rerank::LateInteraction => "late-interaction".to_owned(),
+            Rerank::CrossEncoder => {
+                format!("cross-encoder:{}", retrieval.cross_encoder.map(|hash| hash.to_string()).unwrap_or_default())
+            }
         }),
     })
 }

@@ -4,7 +4,7 @@ use std::{fs::File, sync::Arc};
 
 use anyhow::Context;
 use cairn_base::BaseModels;
-use cairn_index::{Embedder, EmbedderOptions, Index, IndexOptions, MiniLm};
+use cairn_index::{CrossEncoder, Embedder, EmbedderOptions, Index, IndexOptions, MiniLm};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
@@ -110,11 +110,22 @@ async fn open_index(config: &Config) -> anyhow::Result<Index> {
         )
     })?;
     let embedder = Embedder::start(model, &EmbedderOptions { threads: 0, queue: EMBEDDING_QUEUE })?;
+    let retrieval = &config.retrieval;
+    let cross_encoder = match retrieval.cross_encoder.as_os_str().is_empty() {
+        true => None,
+        false => {
+            let directory = retrieval.cross_encoder.clone();
+            let loaded = tokio::task::spawn_blocking(move || CrossEncoder::load(&directory)).await?;
+            Some(Arc::new(loaded.context("retrieval.cross_encoder cannot be used")?))
+        }
+    };
     let options = IndexOptions {
-        uri: config.datanets_uri.clone(),
         storage_options: config.datanets_storage.clone().into_iter().collect(),
-        embedder,
-        cache_bytes: config.retrieval.cache_mib << 20,
+        cache_bytes: retrieval.cache_mib << 20,
+        scanned_rows: retrieval.scanned_rows,
+        store_cache_bytes: retrieval.index_cache_mib << 20,
+        cross_encoder,
+        ..IndexOptions::new(config.datanets_uri.clone(), embedder)
     };
     Index::open(options).await.context("the datanets cannot be opened")
 }

@@ -1,7 +1,7 @@
 //! Known-item retrieval: how well vectors, full text and their fusion find a dictionary entry by its first sentence.
 //!
 //! ```text
-//! cargo run --example known_item -- MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT]
+//! cargo run --example known_item -- MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [CROSS_ENCODER_DIR]
 //! ```
 //!
 //! `DICTIONARY_DIR` holds `NAME.index` and `NAME.dict.dz` (default `foldoc`). `COUNT` entries (default 500) are drawn with
@@ -11,17 +11,23 @@
 //! Weights and settings were chosen on the Jargon File and on other draws from FOLDOC; the published figures are those of
 //! `foldoc 1 500`.
 
+#[path = "support/questions.rs"]
+mod questions;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
-    DatanetName, Datapoint, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
-    Query, Rerank, RetrievalMode,
+    CrossEncoder, DatanetName, Datapoint, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults,
+    IngestOptions, MiniLm, Query, Rerank, RetrievalMode,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+
+use self::questions::{Found, first_sentence};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -29,17 +35,20 @@ type Failure = Box<dyn std::error::Error>;
 async fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
     let (Some(model), Some(dictionary)) = (args.next(), args.next()) else {
-        return Err("usage: known_item MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT]".into());
+        return Err("usage: known_item MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [CROSS_ENCODER_DIR]".into());
     };
     let name = args.next().unwrap_or_else(|| "foldoc".to_owned());
     let seed: u64 = args.next().unwrap_or_else(|| "1".to_owned()).parse()?;
     let count: usize = args.next().unwrap_or_else(|| "500".to_owned()).parse()?;
 
+    let cross_encoder = args.next().map(|dir| CrossEncoder::load(&PathBuf::from(dir)).map(Arc::new)).transpose()?;
+
     let embedder = Embedder::start(MiniLm::load(&PathBuf::from(model))?, &EmbedderOptions::default())?;
     let home = std::env::temp_dir().join("cairn-known-item");
     let uri = home.join("lance").to_string_lossy().into_owned();
-    let index =
-        Index::open(IndexOptions { uri, storage_options: Default::default(), embedder, cache_bytes: 0 }).await?;
+    let reads_again = cross_encoder.is_some();
+    let options = IndexOptions { cache_bytes: 0, cross_encoder, ..IndexOptions::new(uri, embedder) };
+    let index = Index::open(options).await?;
     let datanet: DatanetName = name.parse()?;
     ingest(&index, &datanet, &PathBuf::from(dictionary), &home).await?;
 
@@ -62,6 +71,9 @@ async fn main() -> Result<(), Failure> {
             measure(&index, &datanet, mode, None, &questions).await?;
         }
         measure(&index, &datanet, RetrievalMode::Hybrid, Some(Rerank::LateInteraction), &questions).await?;
+        if reads_again {
+            measure(&index, &datanet, RetrievalMode::Hybrid, Some(Rerank::CrossEncoder), &questions).await?;
+        }
     }
     for question in ["What is a B-tree?", "How does a hash table resolve collisions?"] {
         let found = index.retrieve(Query::new(question, vec![datanet.clone()])).await?;
@@ -100,27 +112,6 @@ async fn ingest(
     Ok(())
 }
 
-/// The first sentence after the headword, without headword and aliases; none if fewer than 5 words are left.
-fn first_sentence(entry: &Datapoint) -> Option<String> {
-    let (_, body) = entry.text.split_once("\n\n")?;
-    let paragraph = body.split("\n\n").next()?.replace('\n', " ");
-    let end = paragraph.find(". ").map_or(paragraph.len(), |at| at + 1);
-    let mut sentence = paragraph[..end].to_owned();
-    let aliases = entry.metadata["aliases"].as_array().into_iter().flatten().filter_map(|alias| alias.as_str());
-    for word in entry.title().into_iter().chain(aliases).filter(|word| word.len() > 1) {
-        let lower = sentence.to_lowercase();
-        if lower.len() == sentence.len() {
-            let places: Vec<usize> = lower.match_indices(&word.to_lowercase()).map(|(at, _)| at).collect();
-            for at in places.into_iter().rev() {
-                if sentence.is_char_boundary(at) && sentence.is_char_boundary(at + word.len()) {
-                    sentence.replace_range(at..at + word.len(), " ");
-                }
-            }
-        }
-    }
-    (sentence.split_whitespace().count() >= 5).then(|| sentence.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
 /// A row of the table.
 async fn measure(
     index: &Index,
@@ -138,24 +129,18 @@ async fn measure(
         ranks.push(found.candidates.iter().find(|c| c.datapoint.seq == *seq).map(|c| c.rank));
     }
     let name = rerank.map_or_else(|| format!("{mode:?}"), |rerank| format!("{mode:?}, {rerank:?}"));
-    report(&name, &ranks, times);
+    report(&name, &Found::new(ranks, times));
     Ok(())
 }
 
-fn report(name: &str, ranks: &[Option<usize>], mut times: Vec<Duration>) {
-    let part = |most: usize| {
-        100.0 * ranks.iter().filter(|rank| rank.is_some_and(|rank| rank <= most)).count() as f64 / ranks.len() as f64
-    };
-    let reciprocals: f64 = ranks.iter().flatten().map(|rank| 1.0 / *rank as f64).sum();
-    times.sort();
-    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+fn report(name: &str, found: &Found) {
     println!(
         "| {name} | {:.1}% | {:.1}% | {:.1}% | {:.4} | {:.1} ms | {:.1} ms |",
-        part(1),
-        part(5),
-        part(20),
-        reciprocals / ranks.len() as f64,
-        at(0.5),
-        at(0.95)
+        found.recall(1),
+        found.recall(5),
+        found.recall(20),
+        found.mrr(),
+        found.time(0.5),
+        found.time(0.95)
     );
 }

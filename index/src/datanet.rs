@@ -10,18 +10,16 @@ use arrow_schema::Schema;
 use cairn_proof::{Hash, Tree};
 use futures::TryStreamExt;
 use lance::dataset::{BatchUDF, NewColumnTransform};
-use lancedb::index::scalar::BTreeIndexBuilder;
-use lancedb::index::vector::IvfFlatIndexBuilder;
-use lancedb::index::{Index as LanceIndex, IndexConfig};
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
-use lancedb::table::{OptimizeAction, OptimizeOptions};
-use lancedb::{Connection, DistanceType, Table};
+use lancedb::{Connection, Table};
 use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::indices::{self, Scale};
+use crate::ingest::Bands;
 use crate::schema::{Columns, attributes, attributes_field, hash_at, weights_hash};
-use crate::{DatanetName, Embedder, IndexError, terms};
+use crate::{DatanetName, Embedder, IndexError};
 
 /// The state of a datanet that proofs refer to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,6 +42,9 @@ pub(crate) struct Datanet {
     pub(crate) writer: Arc<tokio::sync::Mutex<Table>>,
     /// Guards the one reference; written by [`Datanet::publish`], under the writer's lock.
     published: RwLock<Arc<Published>>,
+    /// What near-duplicates are sought by. Guards itself; written by ingests, examinations and erasures.
+    pub(crate) bands: Bands,
+    scale: Scale,
 }
 
 /// What readers see.
@@ -60,15 +61,22 @@ impl Datanet {
         connection: &Connection,
         name: DatanetName,
         embedder: &Embedder,
+        scale: Scale,
     ) -> Result<Self, IndexError> {
         let table = connection.open_table(name.as_str()).execute().await?;
         embedder.check_weights(&name, weights_hash(table.schema().await?.as_ref()))?;
         add_attributes(&name, &table).await?;
-        make_searchable(&table).await?;
+        indices::make_searchable(&table).await?;
         let tree = read_tree(&name, &table).await?;
         let published = Published::pin(connection, &name, table.version().await?, tree).await?;
         let (writer, published) = (Arc::new(tokio::sync::Mutex::new(table)), RwLock::new(Arc::new(published)));
-        Ok(Self { name, connection: connection.clone(), writer, published })
+        let bands = Bands::default();
+        Ok(Self { name, connection: connection.clone(), writer, published, bands, scale })
+    }
+
+    /// Rewrites files and indices without what is no longer in the table.
+    pub(crate) async fn rewrite(&self, writer: &Table) -> Result<(), IndexError> {
+        indices::rewrite(writer, self.scale).await
     }
 
     pub(crate) fn published(&self) -> Arc<Published> {
@@ -94,7 +102,7 @@ impl Datanet {
     pub(crate) fn index_in_background(self: Arc<Self>, writer: OwnedMutexGuard<Table>) {
         tokio::spawn(async move {
             let outcome = async {
-                update_indices(&writer).await?;
+                indices::update(&writer, self.scale).await?;
                 self.repin(&writer).await
             };
             if let Err(error) = outcome.await {
@@ -168,57 +176,3 @@ async fn read_tree(name: &DatanetName, table: &Table) -> Result<Tree, IndexError
     }
     Ok(leaves.into_iter().map(|(_, leaf)| leaf).collect())
 }
-
-/// Builds the full-text indices where they are missing: without them nothing is found by text.
-pub(crate) async fn make_searchable(table: &Table) -> Result<(), IndexError> {
-    if table.count_rows(None).await? == 0 {
-        return Ok(());
-    }
-    let present = table.list_indices().await?;
-    for column in ["titles", "text"] {
-        if !present.iter().any(|index: &IndexConfig| index.columns == [column]) {
-            table.create_index(&[column], LanceIndex::FTS(terms::analyzer())).execute().await?;
-        }
-    }
-    Ok(())
-}
-
-/// Brings every index up to the table's rows: full text from the first row on; trees for look-ups and partitions for
-/// vectors only where scanning would cost more than some tens of milliseconds.
-async fn update_indices(table: &Table) -> Result<(), IndexError> {
-    let rows = table.count_rows(None).await?;
-    if rows == 0 {
-        return Ok(());
-    }
-    let fragments = match table.as_native() {
-        Some(native) => native.count_fragments().await?,
-        None => 0,
-    };
-    if fragments > MOST_FRAGMENTS {
-        let compact = OptimizeAction::Compact { options: Default::default(), remap_options: None };
-        table.optimize(compact).await?;
-    }
-    let present = table.list_indices().await?;
-    let lacks = |column: &str| !present.iter().any(|index: &IndexConfig| index.columns == [column]);
-    if present.iter().any(|index| index.num_unindexed_rows != Some(0)) {
-        table.optimize(OptimizeAction::Index(OptimizeOptions::default())).await?;
-    }
-    make_searchable(table).await?;
-    if rows > SCANNED_ROWS {
-        for column in ["seq", "id"] {
-            if lacks(column) {
-                table.create_index(&[column], LanceIndex::BTree(BTreeIndexBuilder::default())).execute().await?;
-            }
-        }
-        if lacks("vector") {
-            let partitions = IvfFlatIndexBuilder::default().distance_type(DistanceType::Cosine);
-            table.create_index(&["vector"], LanceIndex::IvfFlat(partitions)).execute().await?;
-        }
-    }
-    Ok(())
-}
-
-/// Up to here a scan of all vectors takes about 60 ms on two cores, and is exact.
-const SCANNED_ROWS: usize = 50_000;
-/// Every ingest adds a fragment or more; many small ones slow every scan.
-const MOST_FRAGMENTS: usize = 32;

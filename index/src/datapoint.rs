@@ -97,6 +97,11 @@ impl Datapoint {
         self.metadata.as_object().and_then(title)
     }
 
+    /// Its text, led by the title unless it begins with it anyway: as it is embedded.
+    pub(crate) fn titled(&self) -> String {
+        titled(self.title().unwrap_or_default(), &self.text)
+    }
+
     /// The fields that its commitment binds.
     pub fn fields(&self) -> DatapointFields {
         DatapointFields {
@@ -144,11 +149,7 @@ pub(crate) struct Checked {
 impl Checked {
     /// What is embedded: the text, led by the title unless it begins with it anyway.
     pub(crate) fn embedded_text(&self) -> String {
-        let title = self.metadata.as_object().and_then(title).unwrap_or_default();
-        if title.is_empty() || self.text.starts_with(title) {
-            return self.text.clone();
-        }
-        format!("{title}\n\n{}", self.text)
+        titled(self.metadata.as_object().and_then(title).unwrap_or_default(), &self.text)
     }
 }
 
@@ -195,6 +196,10 @@ impl Draft {
             content_hash,
         })
     }
+}
+
+fn titled(title: &str, text: &str) -> String {
+    if title.is_empty() || text.starts_with(title) { text.to_owned() } else { format!("{title}\n\n{text}") }
 }
 
 /// `title`, else `headword`, else the innermost of `headings`.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::minilm::{Batches, Embeddings, MiniLm, TokenVectors};
-use crate::{DatanetName, IndexError};
+use crate::{CrossEncoder, DatanetName, IndexError};
 
 /// How the embedding threads are set up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,6 +100,22 @@ impl Embedder {
             Ok(texts.map(|passage| query.late_interaction(&passage)).collect())
         })
         .await
+    }
+
+    /// What a cross-encoder says of each passage, computed on the bulk threads: see [`CrossEncoder::scores`].
+    pub(crate) async fn cross_scores(
+        &self,
+        encoder: Arc<CrossEncoder>,
+        query: String,
+        passages: Vec<String>,
+    ) -> Result<Vec<f64>, IndexError> {
+        let of_pairs = encoder.clone();
+        let batches = self.on_bulk_thread(move |_| Ok(of_pairs.batches(of_pairs.pairs(&query, &passages)?))).await?;
+        let scored = batches.into_iter().map(|batch| {
+            let encoder = encoder.clone();
+            self.on_bulk_thread(move |_| encoder.score(batch))
+        });
+        Ok(try_join_all(scored).await?.into_iter().flatten().map(f64::from).collect())
     }
 
     /// Length of a vector.

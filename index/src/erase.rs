@@ -3,27 +3,21 @@
 //! The row of an erased datapoint keeps its place, id, date, licence and leaf, so that trees and older proofs hold, and the
 //! commitment without its salts, so that new proofs can say what stood there. Text, contributor, source, metadata, content
 //! hash, salt and vector are overwritten in one commit; then the files that still hold them are rewritten without, the
-//! full-text and vector indices are built anew, and every older version of the table is removed. Running it again after a
+//! indices over any of these are built anew, and every older version of the table is removed. Running it again after a
 //! crash completes it.
-
-use std::collections::HashSet;
 
 use arrow_array::RecordBatchIterator;
 use cairn_proof::Commitment;
 use chrono::Duration;
-use lancedb::DistanceType;
-use lancedb::Table;
 use lancedb::expr::{col, is_in, lit};
-use lancedb::index::vector::IvfFlatIndexBuilder;
-use lancedb::index::{Index as LanceIndex, IndexConfig};
 use lancedb::query::QueryBase;
-use lancedb::table::{CompactionOptions, OptimizeAction};
+use lancedb::table::OptimizeAction;
 use serde_json::{Value, json};
 
 use crate::datapoint::Checked;
 use crate::index::fetch;
 use crate::schema::{NewRow, batch, datanet_schema};
-use crate::{DatanetName, Index, IndexError, SaltedDatapoint, Snapshot, terms};
+use crate::{DatanetName, Index, IndexError, SaltedDatapoint, Snapshot};
 
 /// Key under which the metadata column of an erased row keeps its commitment.
 pub(crate) const ERASED: &str = "cairn.erased";
@@ -54,7 +48,8 @@ impl Index {
             update.execute(Box::new(RecordBatchIterator::new([Ok(batch)], schema))).await?;
             datanet.publish(&writer, Vec::new()).await?;
         }
-        rewrite(&writer).await?;
+        datanet.bands.forget(seqs);
+        datanet.rewrite(&writer).await?;
         let snapshot = datanet.publish(&writer, Vec::new()).await?;
         // Only now does nobody read the older versions any more.
         let prune = OptimizeAction::Prune {
@@ -113,25 +108,6 @@ pub(crate) fn commitment(name: &DatanetName, metadata: &Value) -> Result<Option<
     let Some(value) = metadata.get(ERASED) else { return Ok(None) };
     let parsed = serde_json::from_value(value.clone());
     parsed.map(Some).map_err(|error| corrupt(name, format!("the commitment of an erased datapoint: {error}")))
-}
-
-/// Writes files and indices anew without what is no longer in the table.
-async fn rewrite(table: &Table) -> Result<(), IndexError> {
-    let options = CompactionOptions { materialize_deletions_threshold: 0.0, ..CompactionOptions::default() };
-    table.optimize(OptimizeAction::Compact { options, remap_options: None }).await?;
-    let present = table.list_indices().await?;
-    let columns: HashSet<&str> =
-        present.iter().flat_map(|index: &IndexConfig| index.columns.iter().map(String::as_str)).collect();
-    for column in ["titles", "text"] {
-        if columns.contains(column) {
-            table.create_index(&[column], LanceIndex::FTS(terms::analyzer())).replace(true).execute().await?;
-        }
-    }
-    if columns.contains("vector") {
-        let partitions = IvfFlatIndexBuilder::default().distance_type(DistanceType::Cosine);
-        table.create_index(&["vector"], LanceIndex::IvfFlat(partitions)).replace(true).execute().await?;
-    }
-    Ok(())
 }
 
 fn corrupt(name: &DatanetName, reason: String) -> IndexError {

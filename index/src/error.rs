@@ -67,6 +67,19 @@ pub enum IndexError {
         /// What is missing or wrong.
         reason: String,
     },
+    /// The cross-encoder's directory cannot be used.
+    #[error("cannot load the cross-encoder from {path}: {reason}")]
+    CrossEncoder {
+        /// Its directory, or a file in it.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A query asks for a cross-encoder, and there is none.
+    #[error(
+        "there is no cross-encoder here: rerank by late_interaction, or have `cross_encoder` in [retrieval] name the directory of one"
+    )]
+    NoCrossEncoder,
     /// Tokenising for the embedding failed.
     #[error("cannot tokenise a text for its embedding")]
     Tokenise(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -120,6 +133,9 @@ pub enum IndexError {
     /// LanceDB reported an error.
     #[error("the vector store failed")]
     Store(#[from] lancedb::Error),
+    /// The rows that a filter leaves could not be counted. Shared by all searches that waited for it.
+    #[error("the rows that a filter leaves could not be counted")]
+    Counting(#[source] std::sync::Arc<lancedb::Error>),
     /// Arrow reported an error while a batch was built.
     #[error("a batch of datapoints could not be built")]
     Batch(#[from] arrow_schema::ArrowError),

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use cairn_filter::Filter;
 use cairn_proof::Hash;
 use futures::TryStreamExt;
-use lancedb::Connection;
 use lancedb::expr::{col, is_in, lit};
 use lancedb::query::{ExecutableQuery, Query as LanceQuery, QueryBase, Select};
+use lancedb::{Connection, ObjectStoreRegistry, Session};
 use parking_lot::RwLock;
 
 use crate::datanet::{Datanet, Published};
+use crate::indices::Scale;
 use crate::retrieve::Found;
 use crate::schema::{DATAPOINT_COLUMNS, datanet_schema, datapoints};
-use crate::{DatanetName, Datapoint, DatapointId, Embedder, IndexError, SaltedDatapoint, Snapshot};
+use crate::{CrossEncoder, DatanetName, Datapoint, DatapointId, Embedder, IndexError, SaltedDatapoint, Snapshot};
 
 /// Where the index is and what it embeds with.
 pub struct IndexOptions {
@@ -30,6 +31,43 @@ pub struct IndexOptions {
     pub embedder: Embedder,
     /// Most bytes of found passages that are kept for the same query asked again, about; 0: nothing is kept.
     pub cache_bytes: u64,
+    /// Up to so many rows a search scans all vectors, which is exact; a datanet that has more gets partitions, and trees for
+    /// look-ups.
+    pub scanned_rows: usize,
+    /// Vectors of a partition, about.
+    pub partition_rows: u32,
+    /// Most bytes of indices and of files' metadata that the store keeps in memory, about. What a search reads beyond them comes
+    /// from the files.
+    pub store_cache_bytes: u64,
+    /// What reads the best candidates once more where a query asks for it; none: such queries are refused.
+    pub cross_encoder: Option<Arc<CrossEncoder>>,
+}
+
+impl IndexOptions {
+    /// Without options for the store, without a cross-encoder; 64 MiB of found passages, 50,000 rows scanned, 1 GiB of indices.
+    pub fn new(uri: impl Into<String>, embedder: Embedder) -> Self {
+        Self {
+            uri: uri.into(),
+            storage_options: HashMap::new(),
+            embedder,
+            cache_bytes: 64 << 20,
+            scanned_rows: SCANNED_ROWS,
+            partition_rows: PARTITION_ROWS,
+            store_cache_bytes: 1 << 30,
+            cross_encoder: None,
+        }
+    }
+}
+
+/// An index over a column of a datanet, as searches use it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Indexed {
+    /// The column.
+    pub column: String,
+    /// Rows that it has.
+    pub rows: u64,
+    /// Rows that are scanned beside it, because it does not have them yet.
+    pub scanned: u64,
 }
 
 /// A handle to the index; cheap to clone.
@@ -40,19 +78,26 @@ pub struct Index {
     /// Guards the map only; written by create and drop.
     datanets: Arc<RwLock<BTreeMap<DatanetName, Arc<Datanet>>>>,
     pub(crate) found: Found,
+    pub(crate) scale: Scale,
+    pub(crate) cross_encoder: Option<Arc<CrossEncoder>>,
 }
 
 impl Index {
     /// Opens the index, creating it where there is none. Recomputes every datanet's tree from its rows.
     pub async fn open(options: IndexOptions) -> Result<Self, IndexError> {
-        let connection = lancedb::connect(&options.uri).storage_options(options.storage_options).execute().await?;
+        // Indices are most of it: an eighth goes to the metadata of files.
+        let most = usize::try_from(options.store_cache_bytes).unwrap_or(usize::MAX);
+        let session = Session::new(most - most / 8, most / 8, Arc::new(ObjectStoreRegistry::default()));
+        let connect = lancedb::connect(&options.uri).storage_options(options.storage_options);
+        let connection = connect.session(Arc::new(session)).execute().await?;
+        let scale = Scale { scanned_rows: options.scanned_rows, partition_rows: options.partition_rows };
         let mut datanets = BTreeMap::new();
         for table in connection.table_names().execute().await? {
             let Ok(name) = DatanetName::try_from(table.clone()) else {
                 tracing::warn!(table, "not a datanet's name: the table is left alone");
                 continue;
             };
-            let datanet = Datanet::open(&connection, name.clone(), &options.embedder).await?;
+            let datanet = Datanet::open(&connection, name.clone(), &options.embedder, scale).await?;
             let datanet = Arc::new(datanet);
             // What a crash interrupted.
             datanet.clone().index_in_background(datanet.writer.clone().lock_owned().await);
@@ -63,6 +108,8 @@ impl Index {
             embedder: options.embedder,
             datanets: Arc::new(RwLock::new(datanets)),
             found: Found::new(options.cache_bytes),
+            scale,
+            cross_encoder: options.cross_encoder,
         })
     }
 
@@ -82,7 +129,8 @@ impl Index {
             lancedb::Error::TableAlreadyExists { .. } => IndexError::AlreadyExists(name.clone()),
             other => IndexError::Store(other),
         })?;
-        let datanet = Arc::new(Datanet::open(&self.connection, name.clone(), &self.embedder).await?);
+        let datanet = Datanet::open(&self.connection, name.clone(), &self.embedder, self.scale).await?;
+        let datanet = Arc::new(datanet);
         let snapshot = datanet.published().snapshot.clone();
         self.datanets.write().insert(name.clone(), datanet);
         Ok(snapshot)
@@ -126,6 +174,17 @@ impl Index {
     pub async fn indexed(&self, name: &DatanetName) -> Result<(), IndexError> {
         drop(self.datanet(name)?.writer.lock().await);
         Ok(())
+    }
+
+    /// What the indices of a datanet have, as far as they are built.
+    pub async fn indices(&self, name: &DatanetName) -> Result<Vec<Indexed>, IndexError> {
+        let present = self.published(name)?.table.list_indices().await?;
+        let indexed = present.into_iter().map(|index| Indexed {
+            column: index.columns.join(", "),
+            rows: index.num_indexed_rows.unwrap_or_default(),
+            scanned: index.num_unindexed_rows.unwrap_or_default(),
+        });
+        Ok(indexed.collect())
     }
 
     /// Takes over what another process wrote; waits for an ingest of this one.
@@ -206,3 +265,8 @@ fn invalid_size(published: &Published, seq: u64, size: u64) -> IndexError {
     let Snapshot { datanet, size: have, .. } = published.snapshot.clone();
     IndexError::InvalidSize { datanet, seq, size, have }
 }
+
+/// So many vectors are scanned in about 60 ms on two cores.
+const SCANNED_ROWS: usize = 50_000;
+/// Small enough that the nearest sixteen hold most of what is nearest, large enough that their centres are few.
+const PARTITION_ROWS: u32 = 1024;

@@ -11,9 +11,10 @@
 
 mod commit;
 mod input;
+mod known;
 mod near;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -24,10 +25,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::commit::{Commit, Staged};
-use self::input::{Input, existing_ids};
+use self::input::{Input, MOST_LISTED};
+pub(crate) use self::near::Bands;
 pub use self::near::NearDuplicate;
-use crate::datanet::{Datanet, make_searchable};
+use crate::datanet::Datanet;
 use crate::datapoint::Checked;
+use crate::indices::make_searchable;
 use crate::schema::datanet_schema;
 use crate::staging::{Staging, TextHash};
 use crate::{DatanetName, Draft, Drafts, Index, IndexError, IngestDefaults, Snapshot};
@@ -119,6 +122,12 @@ pub struct IngestReport {
     pub rejected: Vec<Rejection>,
     /// How many were rejected in all.
     pub rejected_total: u64,
+    /// All of them, where the first 1,000 are not all.
+    #[serde(skip)]
+    pub rejected_whole: Vec<Rejection>,
+    /// Whether the good was to be kept.
+    #[serde(skip)]
+    keep_good: bool,
     /// What nearly repeats something, the first 1,000.
     pub near_duplicates: Vec<NearDuplicate>,
     /// How many do in all.
@@ -134,9 +143,10 @@ pub struct IngestReport {
 }
 
 impl IngestReport {
-    /// Whether the input was rejected and nothing written.
+    /// Whether the input was rejected and nothing of it is in the datanet. Where the good was to be kept, all of that may have been
+    /// there before: by an earlier try that ended between its commit and its report.
     pub fn is_rejected(&self) -> bool {
-        self.rejected_total > 0 && self.added == 0
+        self.rejected_total > 0 && self.added == 0 && !(self.keep_good && self.skipped_duplicates > 0)
     }
 }
 
@@ -220,13 +230,17 @@ impl Index {
         let datanet = self.datanet(name)?;
         let writer = datanet.writer.clone().lock_owned().await;
         let snapshot = datanet.refresh(&writer).await?;
-        let input = read(name, &writer, drafts, &options).await?;
+        let input = read(name, (&*writer, &datanet.bands), drafts, &options).await?;
+        let rejected_total = input.rejected.len() as u64;
+        let listed = input.rejected.iter().take(MOST_LISTED).cloned().collect();
         let mut report = IngestReport {
             read: input.read,
             added: 0,
             skipped_duplicates: input.duplicates,
-            rejected: input.rejected,
-            rejected_total: input.rejected_total,
+            rejected: listed,
+            rejected_total,
+            rejected_whole: if rejected_total > MOST_LISTED as u64 { input.rejected } else { Vec::new() },
+            keep_good: options.keep_good,
             near_duplicates: input.near_duplicates,
             near_duplicates_total: input.near_duplicates_total,
             embedded: 0,
@@ -255,18 +269,38 @@ impl Index {
         drafts: Drafts,
         options: IngestOptions,
     ) -> Result<Examination, IndexError> {
-        let published = self.published(name)?;
-        let input = read(name, &published.table, drafts, &options).await?;
+        let datanet = self.datanet(name)?;
+        let published = datanet.published();
+        let mut input = read(name, (&published.table, &datanet.bands), drafts, &options).await?;
+        let rejected_total = input.rejected.len() as u64;
+        input.rejected.truncate(MOST_LISTED);
         Ok(Examination {
             read: input.read,
             new: input.checked.len() as u64,
             duplicates: input.duplicates,
             rejected: input.rejected,
-            rejected_total: input.rejected_total,
+            rejected_total,
             near_duplicates: input.near_duplicates,
             near_duplicates_total: input.near_duplicates_total,
             first: input.first,
         })
+    }
+
+    /// Stages vectors of texts that were computed elsewhere, by the same model: an ingest that stages in `staging_dir` takes them
+    /// instead of computing them.
+    pub async fn stage(
+        &self,
+        name: &DatanetName,
+        staging_dir: &Path,
+        vectors: Vec<(String, Vec<f32>)>,
+    ) -> Result<(), IndexError> {
+        let (base, datanet, model) = (staging_dir.to_owned(), name.clone(), self.embedder().weights_hash());
+        let dimensions = self.embedder().dimensions();
+        spawn_blocking(move || {
+            let rows = vectors.into_iter().map(|(text, vector)| (Staging::key(&text), vector)).collect();
+            Staging::open(&base, &datanet, model, dimensions)?.add(rows)
+        })
+        .await?
     }
 
     /// Vectors for all drafts: what is staged is used, the rest computed and staged.
@@ -314,11 +348,15 @@ impl Index {
 }
 
 /// Reads and checks drafts against what a table has.
-async fn read(name: &DatanetName, table: &Table, drafts: Drafts, options: &IngestOptions) -> Result<Input, IndexError> {
-    let ids = existing_ids(name, table).await?;
+async fn read(
+    name: &DatanetName,
+    of: (&Table, &Bands),
+    drafts: Drafts,
+    options: &IngestOptions,
+) -> Result<Input, IndexError> {
     let of_task = options.clone();
-    let input = spawn_blocking(move || Input::read(drafts, ids, &of_task)).await??;
-    input.compared(name, table, options).await
+    let input = spawn_blocking(move || Input::read(drafts, &of_task)).await??;
+    input.unknown(name, of.0).await?.compared(name, of, options).await
 }
 
 /// Adds and publishes; indexes before that what is not searchable without, and the rest afterwards. The datanet's lock is held

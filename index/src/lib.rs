@@ -9,12 +9,14 @@
 //! Who may read which datanet is not decided here: callers pass the names that the caller of theirs may read. Records,
 //! the log and proof bundles are `cairn-proof`'s.
 
+mod cross_encoder;
 mod datanet;
 mod datapoint;
 mod embedder;
 mod erase;
 mod error;
 mod index;
+mod indices;
 mod ingest;
 mod minilm;
 mod names;
@@ -24,16 +26,17 @@ mod schema;
 mod staging;
 mod terms;
 
+pub use cross_encoder::CrossEncoder;
 pub use datanet::Snapshot;
 pub use datapoint::{Datapoint, Draft, IngestDefaults, SaltedDatapoint};
 pub use embedder::{Embedder, EmbedderOptions};
 pub use error::IndexError;
-pub use index::{Index, IndexOptions};
+pub use index::{Index, IndexOptions, Indexed};
 pub use ingest::{
     Examination, IngestOptions, IngestProgress, IngestReport, IngestStage, NearDuplicate, NearDuplicates, ProgressFn,
     Rejection, Sample,
 };
-pub use minilm::{Embeddings, MiniLm};
+pub use minilm::{Embeddings, MiniLm, Precision};
 pub use names::{DatanetName, DatapointId};
 pub use readers::{Drafts, ReadError};
 pub use retrieve::{Candidate, LeftOut, Query, RERANKED, Rerank, Retrieval, RetrievalMode, Source};

@@ -6,7 +6,7 @@
 //! The tokenizer.json of all-MiniLM-L6-v2 asks for truncation to 128 tokens and padding of every text to 128; its own
 //! sentence_bert_config.json says 256. Both settings of the tokenizer are therefore replaced.
 
-mod bert;
+pub(crate) mod bert;
 mod kernels;
 
 use std::path::Path;
@@ -30,6 +30,16 @@ pub struct MiniLm {
     weights_hash: Hash,
 }
 
+/// How weights are kept and multiplied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Eight bits and a scale for every 32 of a row (GGML's Q8_0), activations likewise, products in integers.
+    Q8,
+}
+
 /// Embeddings of some texts, in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
@@ -40,8 +50,13 @@ pub struct Embeddings {
 }
 
 impl MiniLm {
-    /// Loads the model from its directory.
+    /// Loads the model from its directory, its weights as they are.
     pub fn load(dir: &Path) -> Result<Self, IndexError> {
+        Self::load_in(dir, Precision::default())
+    }
+
+    /// Loads the model from its directory. Vectors of either precision may be searched together.
+    pub fn load_in(dir: &Path, precision: Precision) -> Result<Self, IndexError> {
         let failed = |file: &str, reason: String| IndexError::Model { path: dir.join(file), reason };
         let read = |file: &str| std::fs::read(dir.join(file)).map_err(|e| failed(file, e.to_string()));
         let config: Config =
@@ -54,7 +69,7 @@ impl MiniLm {
         let weights = read("model.safetensors")?;
         let weights_hash = Hash::new(Sha256::digest(&weights).into());
         let loaded = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)
-            .and_then(|weights| Bert::load(weights, &config));
+            .and_then(|weights| Bert::load(weights, &config, precision));
         let model = loaded.map_err(|error| failed("model.safetensors", error.to_string()))?;
         Ok(Self { model, tokenizer, dimensions: config.hidden_size, weights_hash })
     }
@@ -149,7 +164,7 @@ impl MiniLm {
     fn last_layer(&self, batch: Batch) -> Result<Vec<(usize, Vec<f32>)>, IndexError> {
         let lengths: Vec<usize> = batch.rows.iter().map(|row| row.ids.len()).collect();
         let ids = batch.rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
-        let hidden = self.model.forward(ids, &lengths)?.flatten_all()?.to_vec1::<f32>()?; // tokens x dimensions
+        let hidden = self.model.forward(ids, None, &lengths)?.flatten_all()?.to_vec1::<f32>()?; // tokens x dimensions
         let mut rest = hidden.as_slice();
         let mut texts = Vec::with_capacity(lengths.len());
         for (row, length) in batch.rows.iter().zip(lengths) {

@@ -9,6 +9,7 @@
 
 mod found;
 mod fusion;
+mod nearest;
 
 pub(crate) use found::Found;
 
@@ -16,9 +17,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cairn_filter::Filter;
+use cairn_proof::Hash;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
-use lancedb::DistanceType;
 use lancedb::arrow::SendableRecordBatchStream;
 use lancedb::index::scalar::{CombinedFieldsQuery, FtsQuery, FullTextSearchQuery};
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
@@ -48,6 +49,9 @@ pub enum RetrievalMode {
 pub enum Rerank {
     /// Token by token with the embedding model: for each of the query's tokens its best cosine in the passage.
     LateInteraction,
+    /// By a cross-encoder, which reads query and passage together; see
+    /// [`IndexOptions::cross_encoder`](crate::IndexOptions::cross_encoder).
+    CrossEncoder,
 }
 
 /// What to search for, and where.
@@ -72,6 +76,10 @@ pub struct Query {
     pub mode: RetrievalMode,
     /// How the best [`RERANKED`] are put in order once more.
     pub rerank: Option<Rerank>,
+    /// The embedding of `text`, where the caller has it; none: it is computed.
+    pub vector: Option<Vec<f32>>,
+    /// Scans all vectors, however many there are. For measuring what the search otherwise misses.
+    pub exact: bool,
 }
 
 impl Query {
@@ -88,6 +96,8 @@ impl Query {
             candidates: 50,
             mode: RetrievalMode::Hybrid,
             rerank: None,
+            vector: None,
+            exact: false,
         }
     }
 }
@@ -110,6 +120,8 @@ pub struct Retrieval {
     pub mode: RetrievalMode,
     /// How the best were put in order once more.
     pub rerank: Option<Rerank>,
+    /// The weights of the cross-encoder, where one read them.
+    pub cross_encoder: Option<Hash>,
     /// How many candidates are passages.
     pub top_k: usize,
     /// The state of each datanet searched, in the query's order.
@@ -149,7 +161,7 @@ pub struct Candidate {
     /// What orders the candidates; its scale means nothing beyond this query.
     pub fused_score: f64,
     /// Score by [`Retrieval::rerank`], where it was among the best [`RERANKED`]: these are in the order of its sum with
-    /// `fused_score`.
+    /// `fused_score`, or of a cross-encoder's score alone.
     pub rerank_score: Option<f64>,
     /// Place among the candidates; those that are left out come last.
     pub rank: usize,
@@ -176,6 +188,10 @@ impl Index {
         if query.datanets.is_empty() {
             return Err(IndexError::NoDatanets);
         }
+        let cross_encoder = match query.rerank {
+            Some(Rerank::CrossEncoder) => Some(self.cross_encoder.clone().ok_or(IndexError::NoCrossEncoder)?),
+            _ => None,
+        };
         let mut sources = query.datanets.clone();
         let mut seen = BTreeSet::new();
         sources.retain(|source| seen.insert(source.datanet.clone()));
@@ -187,8 +203,11 @@ impl Index {
             Ok(Searched { published: self.published(&source.datanet)?, condition: rows.map(|rows| rows.to_sql()) })
         };
         let searched = sources.iter().map(searched).collect::<Result<Vec<_>, IndexError>>()?;
-        let key = found::key(&query, &searched);
-        if let Some(found) = self.found.same(&key).await {
+        // What is only measured is not kept.
+        let key = (query.vector.is_none() && !query.exact).then(|| found::key(&query, &searched));
+        if let Some(key) = &key
+            && let Some(found) = self.found.same(key).await
+        {
             return Ok(found);
         }
         let mut terms = Terms::new(&query.text)?;
@@ -197,75 +216,52 @@ impl Index {
             tokio::try_join!(self.by_vector(&query, &searched), self.by_text(&query, &terms, &searched))?;
         let (by_vector, question) = by_vector;
         let mut candidates = fusion::fuse(by_vector, by_text, &question.vector, query.candidates, &mut terms);
-        if query.rerank.is_some() {
-            self.rerank(&query, &mut candidates).await?;
+        if let Some(rerank) = query.rerank {
+            self.rerank(rerank, &query.text, &mut candidates).await?;
         }
         let candidates = kept_first(candidates, &query);
         let retrieval = Retrieval {
             query: query.text,
             mode: query.mode,
             rerank: query.rerank,
+            cross_encoder: cross_encoder.map(|encoder| encoder.weights_hash()),
             top_k: query.top_k,
             snapshots: searched.iter().map(|searched| searched.published.snapshot.clone()).collect(),
             candidates,
             tokens: question.tokens,
         };
-        self.found.keep(key, &retrieval).await;
+        if let Some(key) = key {
+            self.found.keep(key, &retrieval).await;
+        }
         Ok(retrieval)
     }
 
-    /// Puts the best candidates into the order of the sum of both: their score so far, and their late interaction with the query.
-    async fn rerank(&self, query: &Query, candidates: &mut [Candidate]) -> Result<(), IndexError> {
+    /// Puts the best candidates in order once more, as [`Candidate::rerank_score`] says.
+    async fn rerank(&self, rerank: Rerank, query: &str, candidates: &mut [Candidate]) -> Result<(), IndexError> {
         let best = candidates.len().min(RERANKED);
         let best = &mut candidates[..best];
-        let passages = best.iter().map(|candidate| candidate.datapoint.text.clone()).collect();
-        let scores = self.embedder().late_interaction(query.text.clone(), passages).await?;
+        let texts = |of: fn(&Datapoint) -> String| best.iter().map(|candidate| of(&candidate.datapoint)).collect();
+        let scores = match rerank {
+            Rerank::LateInteraction => {
+                let passages = texts(|datapoint| datapoint.text.clone());
+                self.embedder().late_interaction(query.to_owned(), passages).await?
+            }
+            Rerank::CrossEncoder => {
+                let encoder = self.cross_encoder.clone().ok_or(IndexError::NoCrossEncoder)?;
+                self.embedder().cross_scores(encoder, query.to_owned(), texts(Datapoint::titled)).await?
+            }
+        };
         for (candidate, score) in best.iter_mut().zip(scores) {
             candidate.rerank_score = Some(score);
         }
-        // Together: late interaction alone forgets what a title says, see docs/retrieval.md.
-        let together = |candidate: &Candidate| candidate.fused_score + candidate.rerank_score.unwrap_or_default();
-        best.sort_by(|a, b| together(b).total_cmp(&together(a)));
+        let decides = |candidate: &Candidate| match rerank {
+            // Together: late interaction alone forgets what a title says, see docs/retrieval.md.
+            Rerank::LateInteraction => candidate.fused_score + candidate.rerank_score.unwrap_or_default(),
+            // It has read the title too, and its scale is its own.
+            Rerank::CrossEncoder => candidate.rerank_score.unwrap_or(f64::NEG_INFINITY),
+        };
+        best.sort_by(|a, b| decides(b).total_cmp(&decides(a)));
         Ok(())
-    }
-
-    /// Cosine similarity with the query's embedding, over all datanets; and that embedding.
-    async fn by_vector(&self, query: &Query, at: &[Searched]) -> Result<(Vec<Hit>, Question), IndexError> {
-        if query.mode == RetrievalMode::FullText {
-            return Ok((Vec::new(), Question::default()));
-        }
-        let question = self.question(&query.text).await?;
-        let vector = &question.vector;
-        let searches = at.iter().filter(|searched| searched.published.snapshot.size > 0).map(|searched| {
-            let vector = vector.clone();
-            async move {
-                let published = &searched.published;
-                let search = published.table.query().nearest_to(vector)?.column("vector");
-                let search = search.distance_type(DistanceType::Cosine).nprobes(PROBES)?.limit(query.candidates);
-                // Before the nearest are sought, so that as many are found as the rows have.
-                let search = match &searched.condition {
-                    Some(condition) => search.only_if(condition),
-                    None => search,
-                };
-                hits(published, search.select(columns_with("_distance")).execute().await?, "_distance").await
-            }
-        });
-        let mut found: Vec<Hit> = try_join_all(searches).await?.into_iter().flatten().collect();
-        for hit in &mut found {
-            hit.score = 1.0 - hit.score;
-        }
-        Ok((best(found, query.candidates), question))
-    }
-
-    /// The embedding of a query, computed where it was not asked lately.
-    async fn question(&self, text: &str) -> Result<Question, IndexError> {
-        if let Some(question) = self.found.question(text).await {
-            return Ok(question);
-        }
-        let mut embedded = self.embedder().embed(vec![text.to_owned()]).await?;
-        let question = Question { vector: embedded.vectors.pop().unwrap_or_default(), tokens: embedded.tokens };
-        self.found.keep_question(text, &question).await;
-        Ok(question)
     }
 
     /// BM25 over title and text as one field, in which a word of the title counts as [`TITLE_WEIGHT`] words.
@@ -373,10 +369,8 @@ fn key(datapoint: &Datapoint) -> (DatanetName, u64) {
     (datapoint.datanet.clone(), datapoint.seq)
 }
 
-/// How many of the best candidates a rerank reads: about 0.2 s on two cores.
+/// How many of the best candidates a rerank reads: about 0.2 s on two cores by late interaction.
 pub const RERANKED: usize = 20;
-/// Partitions that a vector index searches, where there is one.
-const PROBES: usize = 32;
 /// Raises recall@1 of "What is X?" by full text from 84.5% (weight 1) to 89.5% on the Jargon File, and costs nothing where
 /// the query does not name what it looks for. Beyond 4, the latter suffers.
 const TITLE_WEIGHT: f32 = 4.0;

@@ -26,6 +26,9 @@ pub enum Rerank {
     /// The best 20 are read once more beside the query, token by token, with the embedding model; both scores count alike. About
     /// 0.2 s on two cores.
     LateInteraction,
+    /// The best 20 are read once more by the gateway's cross-encoder, together with the query; its score decides. Refused where the
+    /// gateway has none (`retrieval.cross_encoder` of its configuration).
+    CrossEncoder,
 }
 
 /// How passages are chosen for an answer. Every field has a default.

@@ -67,7 +67,8 @@ async fn a_killed_ingest_shows_nothing_or_everything() {
 
 #[tokio::test]
 async fn a_kill_while_indices_are_built_loses_no_row_and_a_killed_erasure_is_completed() {
-    let mut gateway = Setup::new().start();
+    // From the third round on there are trees and partitions too.
+    let mut gateway = Setup::new().set("retrieval.scanned_rows", "70").start();
     gateway.admin().post("/v1/datanets", json!({"name": "birds"})).await.ok();
     let query = [("format", "jsonl"), ("contributor", "tests")];
     for round in 0..5 {
@@ -89,6 +90,10 @@ async fn a_kill_while_indices_are_built_loses_no_row_and_a_killed_erasure_is_com
         let texts: Vec<&str> =
             found["data"].as_array().expect("results").iter().filter_map(|it| it["text"].as_str()).collect();
         assert!(texts.len() == 3 && texts.iter().all(|text| text.contains(&word)), "round {round}: {found:#}");
+        let search =
+            json!({"query": format!("The {word} sings note 7."), "datanets": ["birds"], "mode": "vector", "top_k": 3});
+        let found = client.post("/v1/search", search).await.ok();
+        assert_eq!(found["data"][0]["id"], format!("{word}-7"), "round {round}: {found:#}");
     }
     // Killed in the middle of erasing, a little later each time; what was asked for is done after the restart.
     for (round, milliseconds) in [1_u64, 20, 60].into_iter().enumerate() {
@@ -111,6 +116,40 @@ async fn a_kill_while_indices_are_built_loses_no_row_and_a_killed_erasure_is_com
     }
     gateway.stop();
     check_log(&gateway);
+}
+
+#[tokio::test]
+async fn a_killed_ingest_that_keeps_the_good_ends_as_if_it_had_not_been_killed() {
+    let mut gateway = Setup::new().start();
+    let query = [("format", "jsonl"), ("contributor", "tests"), ("keep_good", "true")];
+    let lines: String = (0..1200)
+        .map(|n| format!("{}\n", json!({"text": if n < 40 { format!("Note {n}.") } else { String::new() }})))
+        .collect();
+    for round in 0..3 {
+        let client = gateway.admin();
+        let name = format!("kept-{round}");
+        client.post("/v1/datanets", json!({"name": name})).await.ok();
+        let job = client.ingest_text(&name, &query, "notes.jsonl", &lines).await;
+        client.follow(&job, |job| job["stage"] == "indexing").await;
+        gateway.kill9();
+        gateway.start();
+        let client = gateway.admin();
+        let report = client.succeeded(&job).await;
+        assert_eq!(report["added"].as_u64().zip(report["skipped_duplicates"].as_u64()).map(|(a, b)| a + b), Some(40));
+        assert_eq!(
+            (&report["rejected_total"], report["rejected"].as_array().map(Vec::len)),
+            (&json!(1160), Some(1000))
+        );
+        assert_eq!(size(&client, &name).await, 40);
+        // Its snapshot is in the log: an answer can name it.
+        let snapshots = client.get(&format!("/v1/datanets/{name}/snapshots")).await.ok();
+        assert_eq!(snapshots["data"].as_array().map(Vec::len), Some(1), "{snapshots:#}");
+        let all = client.get(&format!("/v1/jobs/{job}/rejections")).await;
+        assert_eq!((all.status, all.text().lines().count()), (200, 1161));
+        assert!(all.text().lines().nth(1160).is_some_and(|line| line.starts_with("1200,")));
+    }
+    gateway.stop();
+    assert!(check_log(&gateway).snapshots >= 3);
 }
 
 /// Ingests without being killed; id and content hash of each datapoint.

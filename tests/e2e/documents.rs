@@ -74,7 +74,7 @@ async fn tables_are_mapped_by_their_columns() {
     let row = client.get(&format!("/v1/datanets/{parquet}/datapoints/q-3")).await.ok();
     assert_eq!(
         (&row["contributor"], &row["contributed_at"], &row["metadata"]),
-        (&json!("Tobias Venn"), &json!("2022-07-01"), &json!({"watch": 3}))
+        (&json!("Tobias Venn"), &json!("2022-07-01"), &json!({"watch": 3, "file": "notes.parquet", "row": 3}))
     );
 
     let lines = "{\"body\":\"A gull nests on the gallery.\",\"n\":1}\n{\"body\":7}\n{\"body\":null}\n";

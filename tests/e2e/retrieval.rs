@@ -1,6 +1,8 @@
 //! Datanets in answers and in searches: what is found, and why.
 
-use cairn_tests::{copy, shared, unique};
+use std::path::Path;
+
+use cairn_tests::{Setup, copy, shared, unique};
 use serde_json::{Value, json};
 
 const QUESTION: &str = "What is a B-tree?";
@@ -234,4 +236,31 @@ async fn embeddings_are_unit_vectors() {
     }
     assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]) + 0.1, "what means the like lies near");
     assert!(made["usage"]["prompt_tokens"].as_u64().is_some_and(|tokens| tokens > 6), "{}", made["usage"]);
+}
+
+#[tokio::test]
+async fn a_cross_encoder_is_used_where_there_is_one_and_refused_where_not() {
+    let request = json!({"query": "a search tree", "datanets": ["trees"], "rerank": "cross_encoder"});
+    let texts = [("b-tree", "A balanced search tree on disk."), ("oak", "An oak."), ("heap", "A heap of apples.")];
+    let mut gateway = Setup::new().start();
+    let client = gateway.admin();
+    client.datanet("trees", &texts).await;
+    let refused = client.post("/v1/search", request.clone()).await.error(400, "invalid_request");
+    assert!(refused["message"].as_str().is_some_and(|message| message.contains("cross_encoder")), "{refused:#}");
+
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../index/tests/cross-encoder");
+    gateway.set("retrieval.cross_encoder", &tiny.to_string_lossy());
+    gateway.restart();
+    let client = gateway.admin();
+    let found = client.post("/v1/search", request).await.ok();
+    let scores: Vec<f64> =
+        found["data"].as_array().expect("results").iter().filter_map(|it| it["why"]["rerank_score"].as_f64()).collect();
+    assert!(scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b), "{found:#}");
+    let ask = json!({"ask": "a search tree", "datanets": ["trees"], "max_tokens": 1, "retrieval": {"rerank": "cross_encoder"}});
+    let answer = client.chat(ask).await;
+    let id = answer["attribution"]["id"].as_str().expect("an id").to_owned();
+    let bundle: Value = serde_json::from_slice(&client.proof(&id).await).expect("a bundle");
+    let method = bundle["record"]["retrieval"]["rerank"].as_str().expect("a method").to_owned();
+    let hash = method.strip_prefix("cross-encoder:").unwrap_or_default();
+    assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{method}");
 }

@@ -76,7 +76,7 @@ test("sampling settings reach the gateway", async () => {
   await page.getByRole("button", { name: "Settings" }).click();
   await page.getByLabel("Seed").fill("7");
   await page.getByLabel("How passages are found").selectOption("full_text");
-  await page.getByRole("checkbox", { name: "Read the best passages once more" }).click();
+  await page.getByLabel("The best passages are read once more").selectOption("late_interaction");
   await page.keyboard.press("Escape");
   const sent = page.waitForRequest((request) => request.url().endsWith("/v1/chat/completions"));
   await ask(page, "What is a cairn?");

@@ -34,9 +34,9 @@ pub(crate) struct Search {
     /// At most so many results of one contributor
     #[arg(long, value_name = "N")]
     per_contributor: Option<usize>,
-    /// Read the best 20 once more beside the query, token by token
-    #[arg(long)]
-    rerank: bool,
+    /// Read the best 20 once more beside the query [without a value: late-interaction]
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, default_missing_value = "late-interaction")]
+    rerank: Option<Reading>,
     /// Leave out what scores less
     #[arg(long, value_name = "SCORE")]
     minimum_score: Option<f64>,
@@ -52,6 +52,14 @@ enum Mode {
     FullText,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reading {
+    /// Token by token, with the embedding model
+    LateInteraction,
+    /// By the gateway's cross-encoder
+    CrossEncoder,
+}
+
 pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<ExitCode> {
     let request = SearchRequest {
         query: command.query.join(" "),
@@ -62,7 +70,11 @@ pub(crate) async fn run(global: &Global, command: Search) -> anyhow::Result<Exit
             Mode::Vector => RetrievalMode::Vector,
             Mode::FullText => RetrievalMode::FullText,
         },
-        rerank: if command.rerank { Rerank::LateInteraction } else { Rerank::None },
+        rerank: match command.rerank {
+            None => Rerank::None,
+            Some(Reading::LateInteraction) => Rerank::LateInteraction,
+            Some(Reading::CrossEncoder) => Rerank::CrossEncoder,
+        },
         filter: command.filter,
         since: command.since,
         until: command.until,

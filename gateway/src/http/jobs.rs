@@ -1,4 +1,4 @@
-//! Jobs: list, look, follow, cancel.
+//! Jobs: list, look, follow, cancel; what they could not take.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::sse;
 use crate::{
     auth::{Allowed, Anyone, Caller},
     error::{ApiError, Code},
+    ingest::rejections,
     state::AppState,
 };
 
@@ -76,6 +77,26 @@ pub(crate) async fn cancel(
     visible(&state, &caller, &id).await?;
     state.jobs.cancel(&id).await?;
     Ok(Json(visible(&state, &caller, &id).await?))
+}
+
+/// What an ingest could not take: all of it, as lines and reasons. Kept for thirty days.
+#[utoipa::path(operation_id = "job_rejections", tag = "jobs", responses((status = 200, content_type = "text/csv", body = String, description = "a header row, then `line` (of the input, from 1) and `reason`"), (status = 404, body = ErrorEnvelope)))]
+#[get("/v1/jobs/{id}/rejections")]
+pub(crate) async fn rejections(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let job = visible(&state, &caller, &id).await?;
+    let listed = match tokio::fs::read(rejections::file(&state.config, &job.id)).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("job {} rejected nothing, or its list is older than thirty days", job.id);
+            return Err(ApiError::new(Code::NotFound, message));
+        }
+        listed => listed.map_err(ApiError::internal)?,
+    };
+    let name = ("content-disposition", format!("attachment; filename=\"rejections-{}.csv\"", job.id));
+    Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").insert_header(name).body(listed))
 }
 
 async fn visible(state: &AppState, caller: &Caller, id: &str) -> Result<Job, ApiError> {

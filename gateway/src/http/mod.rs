@@ -139,6 +139,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(jobs::list)
         .service(jobs::retrieve)
         .service(jobs::events)
+        .service(jobs::rejections)
         .service(jobs::cancel)
         .service(keys::create)
         .service(keys::list)

@@ -7,7 +7,25 @@
 //! for years, and it is a page.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
+
+/// What a text is found by: it shares one of these with nearly every text that nearly repeats it. 64 bytes, from which no word
+/// can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bands([u32; BANDS]);
+
+impl Bands {
+    /// Those of a text: some 20 microseconds for a hundred words.
+    pub fn of(text: &str) -> Self {
+        let signature = signature(&shingles(text));
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let mut bands = [0; BANDS];
+        for (band, rows) in bands.iter_mut().zip(signature.chunks(ROWS)) {
+            *band = hasher.hash_one(rows) as u32;
+        }
+        Self(bands)
+    }
+}
 
 /// Texts to compare with. About 250 bytes each.
 #[derive(Debug)]
@@ -16,30 +34,33 @@ pub struct Near {
     texts: usize,
     /// By band and its hash: the numbers of the texts. At most [`MOST_IN_BUCKET`] each, for a phrase that thousands share makes
     /// every comparison a comparison with thousands.
-    buckets: HashMap<(u8, u32), Vec<u32>>,
+    buckets: [HashMap<u32, Vec<u32>, Hashed>; BANDS],
 }
+
+/// The keys are hashes already.
+type Hashed = BuildHasherDefault<Unhashed>;
 
 impl Near {
     /// Finds texts that are at least this similar, 0 to 1. Pairs from 0.7 on are found with a probability of 0.99.
     pub fn new(least: f64) -> Self {
-        Self { least, texts: 0, buckets: HashMap::new() }
+        Self { least, texts: 0, buckets: Default::default() }
     }
 
-    /// Numbers from 0 of the texts added earlier that may be similar to this one.
-    pub fn candidates(&self, text: &str) -> Vec<usize> {
-        let bands = bands(&signature(&shingles(text)));
-        let found: HashSet<u32> = bands.filter_map(|band| self.buckets.get(&band)).flatten().copied().collect();
-        let mut found: Vec<usize> = found.into_iter().map(|number| number as usize).collect();
+    /// Numbers from 0 of the texts added earlier that may be similar to the one with these bands.
+    pub fn candidates(&self, bands: &Bands) -> Vec<usize> {
+        let found = self.buckets.iter().zip(bands.0).filter_map(|(bucket, band)| bucket.get(&band));
+        let mut found: Vec<usize> = found.flatten().map(|number| *number as usize).collect();
         found.sort_unstable();
+        found.dedup();
         found
     }
 
-    /// Adds a text; its number is how many were added before.
-    pub fn add(&mut self, text: &str) {
+    /// Adds a text by its bands; its number is how many were added before.
+    pub fn add(&mut self, bands: &Bands) {
         let number = u32::try_from(self.texts).unwrap_or(u32::MAX);
         self.texts += 1;
-        for band in bands(&signature(&shingles(text))) {
-            let bucket = self.buckets.entry(band).or_default();
+        for (bucket, band) in self.buckets.iter_mut().zip(bands.0) {
+            let bucket = bucket.entry(band).or_default();
             if bucket.len() < MOST_IN_BUCKET {
                 bucket.push(number);
             }
@@ -49,6 +70,26 @@ impl Near {
     /// How similar two texts are, if that is enough to be called nearly the same.
     pub fn similar(&self, a: &str, b: &str) -> Option<f64> {
         Some(similarity(a, b)).filter(|similarity| *similarity >= self.least)
+    }
+}
+
+/// Takes a key for its own hash, spread over all bits, of which the table uses the highest too.
+#[derive(Debug, Default)]
+struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, key: u32) {
+        self.0 = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
@@ -83,22 +124,13 @@ fn signature(shingles: &[u32]) -> [u32; HASHES] {
     least
 }
 
-/// Bands of a signature: texts that agree in all rows of any of them share a bucket.
-fn bands(signature: &[u32; HASHES]) -> impl Iterator<Item = (u8, u32)> + use<> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    signature
-        .chunks(ROWS)
-        .zip(0_u8..)
-        .map(move |(rows, band)| (band, hasher.hash_one(rows) as u32))
-        .collect::<Vec<_>>()
-        .into_iter()
-}
-
 /// Words of a sequence.
 const WORDS: usize = 3;
 /// Hash functions: 16 bands of 4 rows find a pair of similarity s with probability 1 - (1 - s^4)^16.
 const HASHES: usize = 64;
 const ROWS: usize = 4;
+/// Texts that agree in all rows of a band share a bucket.
+const BANDS: usize = HASHES / ROWS;
 /// Texts that a bucket names.
 const MOST_IN_BUCKET: usize = 32;
 
@@ -125,12 +157,12 @@ mod tests {
             format!("Paragraph {number} is about {} and {} things of no {} kind.", number * 7, number * 3, number + 5)
         };
         for number in 0..2_000 {
-            near.add(&other(number));
+            near.add(&Bands::of(&other(number)));
         }
-        near.add(TEXT);
+        near.add(&Bands::of(TEXT));
         let changed = TEXT.replace("calendar", "business");
         let found: Vec<usize> = near
-            .candidates(&changed)
+            .candidates(&Bands::of(&changed))
             .into_iter()
             .filter(|number| *number == 2_000 || near.similar(&changed, &other(*number)).is_some())
             .collect();
@@ -150,8 +182,8 @@ mod tests {
             let other = one.join(" ");
             assert!((0.79..0.83).contains(&similarity(&text, &other)));
             let mut near = Near::new(0.75);
-            near.add(&text);
-            missed += usize::from(near.candidates(&other).is_empty());
+            near.add(&Bands::of(&text));
+            missed += usize::from(near.candidates(&Bands::of(&other)).is_empty());
         }
         assert!(missed <= 4, "{missed} of 200 pairs were missed; the formula says 0.02");
     }

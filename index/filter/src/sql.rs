@@ -1,25 +1,32 @@
 //! A filter as a condition over a datanet's table.
 //!
 //! Plain fields are columns of text. Metadata is in the column `attributes`, in Lance's binary JSON: `json_extract` gives the
-//! JSON text of a member, from which its type is seen, and null where there is none. Every test is wrapped so that it is
-//! never null, because `not` of null would be null.
+//! JSON text of a member, from which its type is seen, and null where there is none. Below a `not` every test is wrapped so that
+//! it is never null, because `not` of null would be null; elsewhere null leaves a row out just as false does, and a test that is
+//! not wrapped is one that an index over its column can answer.
 
 use crate::{Comparison, Expression, Field, Test, Value, escaped};
 
 /// The condition.
 pub(crate) fn condition(expression: &Expression) -> String {
+    within(expression, false)
+}
+
+/// The condition of an expression that stands below a `not`, or does not.
+fn within(expression: &Expression, negated: bool) -> String {
     let list = |parts: &[Expression], word: &str| {
-        let parts: Vec<String> = parts.iter().map(condition).collect();
+        let parts: Vec<String> = parts.iter().map(|part| within(part, negated)).collect();
         format!("({})", parts.join(word))
     };
     match expression {
         Expression::All(parts) => list(parts, " AND "),
         Expression::Any(parts) => list(parts, " OR "),
-        Expression::Not(part) => format!("(NOT {})", condition(part)),
+        Expression::Not(part) => format!("(NOT {})", within(part, true)),
         Expression::Test(field, Test::Compare(Comparison::Unequal, value)) => {
             format!("(NOT {})", never_null(&equal(field, value)))
         }
-        Expression::Test(field, test) => never_null(&condition_of(field, test)),
+        Expression::Test(field, test) if negated => never_null(&condition_of(field, test)),
+        Expression::Test(field, test) => condition_of(field, test),
     }
 }
 
@@ -37,7 +44,7 @@ fn condition_of(field: &Field, test: &Test) -> String {
             _ => compared(field, comparison.sign(), value),
         },
         Test::In(values) => {
-            let parts: Vec<String> = values.iter().map(|value| never_null(&equal(field, value))).collect();
+            let parts: Vec<String> = values.iter().map(|value| equal(field, value)).collect();
             format!("({})", parts.join(" OR "))
         }
         Test::Contains(part) => match field {

@@ -1,22 +1,15 @@
 //! The first step of an ingest: every draft read, checked and compared with what is there.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::Array;
 use chrono::{SecondsFormat, Utc};
-use futures::TryStreamExt;
 use lancedb::Table;
-use lancedb::query::{ExecutableQuery, QueryBase, Select};
 
-use super::near::near_duplicates;
+use super::known::{Ids, known_ids};
+use super::near::{Bands, near_duplicates};
 use super::{IngestOptions, IngestStage, NearDuplicate, NearDuplicates, Rejection, SHOWN, Sample};
 use crate::datapoint::Checked;
-use crate::schema::{Columns, hash_at};
 use crate::{DatanetName, Draft, Drafts, IndexError, ReadError};
-
-/// Id and content hash of every datapoint of a datanet.
-pub(super) type Ids = HashMap<String, [u8; 32]>;
 
 /// The whole input, checked.
 pub(super) struct Input {
@@ -25,10 +18,9 @@ pub(super) struct Input {
     /// Those that are new.
     pub(super) checked: Vec<Checked>,
     pub(super) duplicates: u64,
-    /// The first [`MOST_REJECTIONS`].
+    /// All of them, by line.
     pub(super) rejected: Vec<Rejection>,
-    pub(super) rejected_total: u64,
-    /// The first [`MOST_REJECTIONS`].
+    /// The first [`MOST_LISTED`].
     pub(super) near_duplicates: Vec<NearDuplicate>,
     pub(super) near_duplicates_total: u64,
     /// The first [`SHOWN`], valid or not.
@@ -36,24 +28,22 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Reads everything. `ids` are those of the datanet. Blocking.
-    pub(super) fn read(drafts: Drafts, ids: Ids, options: &IngestOptions) -> Result<Self, IndexError> {
+    /// Reads and checks everything. Blocking.
+    pub(super) fn read(drafts: Drafts, options: &IngestOptions) -> Result<Self, IndexError> {
         let mut input = Self {
             read: 0,
             checked: Vec::new(),
             duplicates: 0,
             rejected: Vec::new(),
-            rejected_total: 0,
             near_duplicates: Vec::new(),
             near_duplicates_total: 0,
             first: Vec::new(),
         };
-        let mut known = ids;
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
         for draft in drafts {
             input.read += 1;
             match draft {
-                Ok(draft) => input.take(draft, &mut known, options, &now),
+                Ok(draft) => input.take(draft, options, &now),
                 Err(error) => input.reject(error.line().unwrap_or(0), without_line(&error)),
             }
             if input.read.is_multiple_of(1024) {
@@ -65,11 +55,22 @@ impl Input {
         Ok(input)
     }
 
+    /// Drops what is in the table already, or twice in the input, and rejects what has the id of another text.
+    pub(super) async fn unknown(mut self, name: &DatanetName, table: &Table) -> Result<Self, IndexError> {
+        let mut known = known_ids(name, table, &self.checked).await?;
+        for checked in std::mem::take(&mut self.checked) {
+            self.keep(checked, &mut known);
+        }
+        // By line, as they stand in the file; what is about the file as a whole first.
+        self.rejected.sort_by_key(|rejection| rejection.line);
+        Ok(self)
+    }
+
     /// Finds what nearly repeats something in the input or the table, and leaves it out where that is asked for.
     pub(super) async fn compared(
         mut self,
         name: &DatanetName,
-        table: &Table,
+        of: (&Table, &Bands),
         options: &IngestOptions,
     ) -> Result<Self, IndexError> {
         if options.near_duplicates == NearDuplicates::Ignore || self.checked.is_empty() {
@@ -77,7 +78,7 @@ impl Input {
         }
         options.tell(IngestStage::Comparing, 0, 0);
         let checked = Arc::new(std::mem::take(&mut self.checked));
-        let mut found = near_duplicates(name, table, checked.clone(), options).await?;
+        let mut found = near_duplicates(name, of, checked.clone(), options).await?;
         self.checked = Arc::unwrap_or_clone(checked);
         if options.near_duplicates == NearDuplicates::Refuse {
             let mut repeats = found.iter().map(Option::is_some);
@@ -85,11 +86,11 @@ impl Input {
         }
         found.retain(Option::is_some);
         self.near_duplicates_total = found.len() as u64;
-        self.near_duplicates = found.into_iter().flatten().take(MOST_REJECTIONS).collect();
+        self.near_duplicates = found.into_iter().flatten().take(MOST_LISTED).collect();
         Ok(self)
     }
 
-    fn take(&mut self, draft: Draft, known: &mut Ids, options: &IngestOptions, now: &str) {
+    fn take(&mut self, draft: Draft, options: &IngestOptions, now: &str) {
         let line = draft.line;
         let shown = (self.first.len() < SHOWN).then(|| Sample::of_draft(&draft, &options.defaults));
         let checked = match draft.check(&options.defaults, now) {
@@ -100,40 +101,29 @@ impl Input {
             }
         };
         self.first.extend(shown.map(|_| Sample::of(&checked)));
+        self.checked.push(checked);
+    }
+
+    fn keep(&mut self, checked: Checked, known: &mut Ids) {
         match known.get(checked.id.as_str()) {
             None => {
                 known.insert(checked.id.to_string(), checked.content_hash);
                 self.checked.push(checked);
             }
             Some(hash) if *hash == checked.content_hash => self.duplicates += 1,
-            Some(_) => self.reject(
-                line,
-                format!(
+            Some(_) => {
+                let reason = format!(
                     "id {} is taken by another text: datapoints never change, so give this one an id of its own",
                     checked.id
-                ),
-            ),
+                );
+                self.reject(checked.line, reason);
+            }
         }
     }
 
     fn reject(&mut self, line: u64, reason: String) {
-        self.rejected_total += 1;
-        if self.rejected.len() < MOST_REJECTIONS {
-            self.rejected.push(Rejection { line, reason });
-        }
+        self.rejected.push(Rejection { line, reason });
     }
-}
-
-/// Ids and content hashes of the rows that are there. Costs a scan of about 60 bytes a row.
-pub(super) async fn existing_ids(name: &DatanetName, table: &Table) -> Result<Ids, IndexError> {
-    let mut batches = table.query().select(Select::columns(&["id", "content_hash"])).execute().await?;
-    let mut ids = Ids::new();
-    while let Some(batch) = batches.try_next().await? {
-        let columns = Columns { datanet: name, batch: &batch };
-        let (id, hash) = (columns.texts("id")?, columns.hashes("content_hash")?);
-        ids.extend((0..id.len()).map(|row| (id.value(row).to_owned(), hash_at(hash, row))));
-    }
-    Ok(ids)
 }
 
 /// The message without the place that a [`Rejection`] names anyway; uploads have temporary paths that mean nothing.
@@ -151,4 +141,4 @@ fn without_line(error: &ReadError) -> String {
 }
 
 /// Enough to mend a file by, few enough to send.
-const MOST_REJECTIONS: usize = 1000;
+pub(super) const MOST_LISTED: usize = 1000;

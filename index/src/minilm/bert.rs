@@ -9,36 +9,48 @@
 //! each other in candle's one pool, which the adapter lane needs too. At opt-level 1 the kernels do not vectorise and most
 //! of the gain is lost.
 
+use cairn_matrix::{Form, Matrix, Threads};
 use candle_core::{CpuStorage, D, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{Config, HiddenAct};
 
-use super::kernels;
+use super::{Precision, kernels};
 
 /// The encoder with its embeddings.
-pub(super) struct Bert {
+pub(crate) struct Bert {
     /// [vocabulary, hidden]
     words: Tensor,
     /// [positions, hidden], the embedding of token type 0 added.
     positions: Tensor,
+    /// [types, hidden]: what each token type has beyond type 0.
+    types: Tensor,
     norm: Norm,
     layers: Vec<Layer>,
+    /// One, whichever calls: those that embed side by side share nothing but spare buffers.
+    threads: Threads,
 }
 
 struct Layer {
-    /// Query, key and value beside each other: [hidden, 3 · hidden]. All weights are kept as [in, out], the order in
-    /// which a matrix product with few rows reads them fastest.
-    qkv: Tensor,
+    /// Query, key and value beside each other: [3 · hidden, hidden].
+    qkv: Weight,
     qkv_bias: Vec<f32>,
     heads: usize,
-    output: Tensor,
+    output: Weight,
     output_norm: Norm,
-    /// [hidden, intermediate]
-    up: Tensor,
-    up_bias: Vec<f32>,
     /// [intermediate, hidden]
-    down: Tensor,
+    up: Weight,
+    up_bias: Vec<f32>,
+    /// [hidden, intermediate]
+    down: Weight,
     down_norm: Norm,
+}
+
+/// A weight [out, in], as its products read it fastest.
+enum Weight {
+    /// Turned to [in, out], the order for products with few rows.
+    F32(Tensor),
+    /// Eight bits and a scale for every 32 inputs, multiplied in integers.
+    Q8(Matrix),
 }
 
 /// A bias, and the layer norm after it.
@@ -50,7 +62,7 @@ struct Norm {
 }
 
 impl Bert {
-    pub(super) fn load(vb: VarBuilder, config: &Config) -> Result<Self> {
+    pub(crate) fn load(vb: VarBuilder, config: &Config, precision: Precision) -> Result<Self> {
         if config.hidden_act != HiddenAct::Gelu {
             bail!("hidden_act is {:?}, but only gelu is supported", config.hidden_act);
         }
@@ -63,27 +75,35 @@ impl Bert {
         Ok(Self {
             words: embeddings.get((config.vocab_size, hidden), "word_embeddings.weight")?,
             positions: positions.broadcast_add(&types.narrow(0, 0, 1)?)?,
+            types: types.broadcast_sub(&types.narrow(0, 0, 1)?)?,
             norm: Norm::load(embeddings.pp("LayerNorm"), no_bias, config)?,
-            layers: (0..config.num_hidden_layers).map(|n| Layer::load(layers.pp(n), config)).collect::<Result<_>>()?,
+            layers: (0..config.num_hidden_layers)
+                .map(|n| Layer::load(layers.pp(n), config, precision))
+                .collect::<Result<_>>()?,
+            threads: Threads::new(1),
         })
     }
 
-    /// ids: the tokens of all texts, `lengths` of each; gives the last layer, [tokens, hidden].
-    pub(super) fn forward(&self, ids: Vec<u32>, lengths: &[usize]) -> Result<Tensor> {
+    /// ids: the tokens of all texts, `lengths` of each; types: those of the tokens, none where all are of type 0. Gives the last
+    /// layer, [tokens, hidden].
+    pub(crate) fn forward(&self, ids: Vec<u32>, types: Option<Vec<u32>>, lengths: &[usize]) -> Result<Tensor> {
         let tokens = ids.len();
         let places: Vec<u32> = lengths.iter().flat_map(|length| 0..*length as u32).collect();
         let mut x = self.words.index_select(&Tensor::from_vec(ids, tokens, &Device::Cpu)?, 0)?;
         let positions = self.positions.index_select(&Tensor::from_vec(places, tokens, &Device::Cpu)?, 0)?;
+        if let Some(types) = types {
+            x = (x + self.types.index_select(&Tensor::from_vec(types, tokens, &Device::Cpu)?, 0)?)?;
+        }
         x.inplace_op2(&positions, &self.norm)?;
         for layer in &self.layers {
-            x = layer.forward(&x, lengths)?;
+            x = layer.forward(&x, lengths, &self.threads)?;
         }
         Ok(x)
     }
 }
 
 impl Layer {
-    fn load(vb: VarBuilder, config: &Config) -> Result<Self> {
+    fn load(vb: VarBuilder, config: &Config, precision: Precision) -> Result<Self> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let attention = vb.pp("attention.self");
         let (mut weights, mut qkv_bias) = (Vec::new(), Vec::new());
@@ -93,27 +113,27 @@ impl Layer {
         }
         let (output, up, down) = (vb.pp("attention.output"), vb.pp("intermediate.dense"), vb.pp("output"));
         Ok(Self {
-            qkv: Tensor::cat(&weights, 0)?.t()?.contiguous()?,
+            qkv: Weight::new(&Tensor::cat(&weights, 0)?, precision)?,
             qkv_bias,
             heads: config.num_attention_heads,
-            output: output.get((hidden, hidden), "dense.weight")?.t()?.contiguous()?,
+            output: Weight::new(&output.get((hidden, hidden), "dense.weight")?, precision)?,
             output_norm: Norm::load(output.pp("LayerNorm"), bias(&output, hidden)?, config)?,
-            up: up.get((intermediate, hidden), "weight")?.t()?.contiguous()?,
+            up: Weight::new(&up.get((intermediate, hidden), "weight")?, precision)?,
             up_bias: up.get(intermediate, "bias")?.to_vec1()?,
-            down: down.get((hidden, intermediate), "dense.weight")?.t()?.contiguous()?,
+            down: Weight::new(&down.get((hidden, intermediate), "dense.weight")?, precision)?,
             down_norm: Norm::load(down.pp("LayerNorm"), bias(&down, hidden)?, config)?,
         })
     }
 
     /// y = norm(x + attention(x)); norm(y + down · gelu(up · y))
-    fn forward(&self, x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
-        let qkv = x.matmul(&self.qkv)?; // [tokens, 3 · hidden]
+    fn forward(&self, x: &Tensor, lengths: &[usize], threads: &Threads) -> Result<Tensor> {
+        let qkv = self.qkv.multiply(x, threads)?; // [tokens, 3 · hidden]
         qkv.inplace_op1(&Rows("bias", |rows: &mut [f32]| kernels::add_bias(rows, &self.qkv_bias)))?;
-        let y = self.attend(&qkv, lengths)?.matmul(&self.output)?;
+        let y = self.output.multiply(&self.attend(&qkv, lengths)?, threads)?;
         y.inplace_op2(x, &self.output_norm)?;
-        let z = y.matmul(&self.up)?; // [tokens, intermediate]
+        let z = self.up.multiply(&y, threads)?; // [tokens, intermediate]
         z.inplace_op1(&Rows("gelu", |rows: &mut [f32]| kernels::bias_gelu(rows, &self.up_bias)))?;
-        let z = z.matmul(&self.down)?;
+        let z = self.down.multiply(&z, threads)?;
         z.inplace_op2(&y, &self.down_norm)?;
         Ok(z)
     }
@@ -135,6 +155,32 @@ impl Layer {
             start += length;
         }
         Tensor::cat(&attended, 0)?.flatten_from(D::Minus2)
+    }
+}
+
+impl Weight {
+    fn new(weight: &Tensor, precision: Precision) -> Result<Self> {
+        match precision {
+            Precision::F32 => Ok(Self::F32(weight.t()?.contiguous()?)),
+            Precision::Q8 => {
+                let (out, inputs) = weight.dims2()?;
+                let rows = weight.flatten_all()?.to_vec1::<f32>()?;
+                Matrix::quantize(&rows, out, inputs, Form::Q8_0).map(Self::Q8).map_err(candle_core::Error::wrap)
+            }
+        }
+    }
+
+    /// x Wᵀ, x: [tokens, in]
+    fn multiply(&self, x: &Tensor, threads: &Threads) -> Result<Tensor> {
+        match self {
+            Self::F32(weight) => x.matmul(weight),
+            Self::Q8(matrix) => {
+                let tokens = x.dim(0)?;
+                let mut y = vec![0.0; tokens * matrix.outputs()];
+                matrix.multiply(threads, &x.flatten_all()?.to_vec1::<f32>()?, tokens, &mut y);
+                Tensor::from_vec(y, (tokens, matrix.outputs()), &Device::Cpu)
+            }
+        }
     }
 }
 

@@ -5,19 +5,18 @@
 //! headwords may point to one entry; that is one datapoint with aliases. Entries named `00-database-…` describe the
 //! dictionary and become its [`DictionaryInfo`]; the first line of its short name is every draft's source.
 //!
-//! The Free On-line Dictionary of Computing has two conventions that are understood too: an entry's first paragraph opens
-//! with `<category>`, and its last line is its date, `(1994-11-08)`. Lines that were wrapped at 70 columns are joined and
-//! cross-references lose their braces: a passage is read by people and models, not by a dictd client.
+//! How the text of an entry is understood, the module [`entry`] says.
+
+mod entry;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use chrono::NaiveDate;
 use flate2::read::MultiGzDecoder;
-use serde_json::{Map, Value, json};
 
+use self::entry::parse_entry;
 use super::{ReadError, ReadLimits, open, read_whole};
 use crate::Draft;
 
@@ -168,106 +167,6 @@ fn base64_number(digits: &str) -> Option<u64> {
     digits.bytes().try_fold(0u64, |number, digit| Some(number << 6 | u64::from(value(digit)?)))
 }
 
-/// An entry: headwords from column 0, perhaps a pronunciation right below them, then indented paragraphs.
-fn parse_entry(text: &str, index_words: Vec<String>) -> Draft {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).skip_while(|line| line.is_empty()).collect();
-    let is_headword = |line: &&&str| !line.is_empty() && !line.starts_with([' ', '\t']);
-    let mut headwords: Vec<String> = lines.iter().take_while(is_headword).map(|line| line.to_string()).collect();
-    let mut body = &lines[headwords.len()..];
-    if headwords.is_empty() {
-        headwords = index_words.first().cloned().into_iter().collect();
-    }
-    for word in index_words {
-        if !headwords.iter().any(|known| known.to_lowercase() == word.to_lowercase()) {
-            headwords.push(word);
-        }
-    }
-    let pronounced = body.iter().take_while(|line| !line.is_empty()).count();
-    let pronunciation = body[..pronounced].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-    body = &body[pronounced..];
-
-    let mut paragraphs: Vec<String> =
-        body.split(|line| line.is_empty()).filter(|lines| !lines.is_empty()).map(reflow).collect();
-    let mut contributed_at = None;
-    if let Some(last) = paragraphs.last_mut() {
-        if let Some((before, date)) = trailing_date(last) {
-            contributed_at = Some(date);
-            *last = before;
-        }
-        if last.is_empty() {
-            paragraphs.pop();
-        }
-    }
-    let category = paragraphs.first_mut().and_then(leading_category);
-
-    let mut metadata = Map::new();
-    let mut words = headwords.into_iter();
-    let headword = words.next().unwrap_or_default();
-    metadata.insert("headword".to_owned(), Value::String(headword.clone()));
-    let aliases: Vec<String> = words.collect();
-    if !aliases.is_empty() {
-        metadata.insert("aliases".to_owned(), json!(aliases));
-    }
-    if let Some(category) = category {
-        metadata.insert("category".to_owned(), Value::String(category));
-    }
-    if !pronunciation.is_empty() {
-        metadata.insert("pronunciation".to_owned(), Value::String(pronunciation));
-    }
-    let text = std::iter::once(headword).chain(paragraphs).collect::<Vec<_>>().join("\n\n");
-    Draft { text, contributed_at, metadata, ..Draft::default() }
-}
-
-/// Joins the lines of a paragraph, unless they are indented unevenly: then it is a table, a list or a program.
-fn reflow(lines: &[&str]) -> String {
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let base = lines.iter().map(|line| indent(line)).min().unwrap_or(0);
-    if lines.iter().all(|line| indent(line) == base) {
-        let joined = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        return without_braces(&joined);
-    }
-    lines.iter().map(|line| &line[base..]).collect::<Vec<_>>().join("\n")
-}
-
-/// `{binary tree}` becomes `binary tree`, `{(https://example.org)}` becomes `https://example.org`.
-fn without_braces(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        plain.push_str(&rest[..open]);
-        let after = &rest[open + 1..];
-        let Some(close) = after.find(['{', '}']).filter(|at| after[*at..].starts_with('}') && *at > 0) else {
-            plain.push('{');
-            rest = after;
-            continue;
-        };
-        let inner = after[..close].trim();
-        let bare = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'));
-        plain.push_str(bare.unwrap_or(inner));
-        rest = &after[close + 1..];
-    }
-    plain.push_str(rest);
-    plain
-}
-
-/// Splits `… (1994-11-08)` into what precedes and the date.
-fn trailing_date(paragraph: &str) -> Option<(String, String)> {
-    let (before, date) = paragraph.strip_suffix(')')?.rsplit_once('(')?;
-    let valid = date.len() == 10 && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok();
-    valid.then(|| (before.trim_end().to_owned(), date.to_owned()))
-}
-
-/// Takes `<algorithm> ` off the front of a paragraph.
-fn leading_category(paragraph: &mut String) -> Option<String> {
-    let (category, rest) = paragraph.strip_prefix('<')?.split_once("> ")?;
-    if category.is_empty() || category.len() > 80 || category.contains(['<', '>', '\n']) {
-        return None;
-    }
-    let (category, rest) = (category.to_owned(), rest.trim_start().to_owned());
-    *paragraph = rest;
-    Some(category)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,34 +179,5 @@ mod tests {
         assert_eq!(base64_number("/"), Some(63));
         assert_eq!(base64_number(""), None);
         assert_eq!(base64_number("B!"), None);
-    }
-
-    #[test]
-    fn an_entry_of_foldoc() {
-        let text = "B-tree\n\n   <algorithm> A multi-way {balanced tree}.\n\n   A {B+-tree} is one whose\n   leaves are linked {(http://x.org/)}.\n\n   (2000-01-10)\n\n";
-        let draft = parse_entry(text, vec!["b-tree".to_owned()]);
-        assert_eq!(
-            draft.text,
-            "B-tree\n\nA multi-way balanced tree.\n\nA B+-tree is one whose leaves are linked http://x.org/."
-        );
-        assert_eq!(draft.contributed_at.as_deref(), Some("2000-01-10"));
-        assert_eq!(Value::Object(draft.metadata), json!({"headword": "B-tree", "category": "algorithm"}));
-    }
-
-    #[test]
-    fn an_entry_of_the_jargon_file() {
-        let text = "foo\nbar\n /foo/, n.\n\n    [from X] Said {twice\n    }.\n\n        int main() { }\n      x\n";
-        let draft = parse_entry(text, vec!["foo".to_owned(), "bar".to_owned(), "baz".to_owned()]);
-        assert_eq!(draft.text, "foo\n\n[from X] Said twice.\n\n  int main() { }\nx");
-        assert_eq!(
-            Value::Object(draft.metadata),
-            json!({"headword": "foo", "aliases": ["bar", "baz"], "pronunciation": "/foo/, n."})
-        );
-        assert_eq!(draft.contributed_at, None);
-    }
-
-    #[test]
-    fn braces_that_are_no_reference_stay() {
-        assert_eq!(without_braces("a { b {c} } {} {"), "a { b c } {} {");
     }
 }

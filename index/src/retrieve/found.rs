@@ -5,6 +5,7 @@
 //! narrowed is felt at once, and so is a new row or an erased one, for the version is another then. An erasure also drops all
 //! that is kept, for the erased words are in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -17,7 +18,11 @@ use crate::DatanetName;
 pub(crate) struct Found {
     retrievals: Cache<Key, Retrieval>,
     questions: Cache<String, Question>,
+    /// How many rows of a datanet, at a version, a condition leaves.
+    rows_left: Cache<Condition, usize>,
 }
+
+type Condition = (DatanetName, u64, String);
 
 /// All that a retrieval follows from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,6 +73,14 @@ impl Found {
         self.questions.insert(text.to_owned(), question.clone()).await;
     }
 
+    pub(super) async fn rows_left(
+        &self,
+        key: Condition,
+        count: impl Future<Output = Result<usize, lancedb::Error>>,
+    ) -> Result<usize, Arc<lancedb::Error>> {
+        self.rows_left.try_get_with(key, count).await
+    }
+
     /// Drops every retrieval.
     pub(crate) fn forget(&self) {
         self.retrievals.invalidate_all();
@@ -83,7 +96,12 @@ impl Found {
         };
         let retrievals = Cache::builder().weigher(weight).max_capacity(most_bytes).time_to_live(KEPT).build();
         let most_questions = if most_bytes == 0 { 0 } else { MOST_QUESTIONS };
-        Self { retrievals, questions: Cache::builder().max_capacity(most_questions).time_to_live(KEPT).build() }
+        let questions = Cache::builder().max_capacity(most_questions).time_to_live(KEPT).build();
+        Self {
+            retrievals,
+            questions,
+            rows_left: Cache::builder().max_capacity(MOST_CONDITIONS).time_to_live(KEPT).build(),
+        }
     }
 }
 
@@ -91,5 +109,7 @@ impl Found {
 const CANDIDATE_BYTES: usize = 1024;
 /// Embedded queries kept: about 1.5 kB each.
 const MOST_QUESTIONS: u64 = 4096;
+/// Conditions whose rows are known: a grant has one, a filter another.
+const MOST_CONDITIONS: u64 = 1024;
 /// How long anything is kept.
 const KEPT: Duration = Duration::from_mins(10);

@@ -90,6 +90,43 @@ async fn one_bad_datapoint_keeps_everything_out() {
 }
 
 #[tokio::test]
+async fn the_good_is_kept_and_a_second_try_after_the_commit_is_no_rejection() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("facts");
+    index.create(&name).await.unwrap();
+    let keep_good = IngestOptions { keep_good: true, ..options(dir.path()) };
+    let texts = ["fine", " ", "also fine"];
+    let first = index.ingest(&name, drafts(texts), keep_good.clone()).await.unwrap();
+    assert_eq!((first.added, first.rejected_total, first.is_rejected()), (2, 1, false));
+    // As a process does that was killed before it could say that it was done.
+    let again = index.ingest(&name, drafts(texts), keep_good.clone()).await.unwrap();
+    assert_eq!((again.added, again.skipped_duplicates, again.is_rejected()), (0, 2, false));
+    assert_eq!(again.snapshot, first.snapshot);
+    let nothing = index.ingest(&name, drafts([" ", ""]), keep_good).await.unwrap();
+    assert!(nothing.is_rejected(), "of this nothing is there");
+}
+
+#[tokio::test]
+async fn every_rejection_is_kept_in_the_order_of_lines() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let index = open(dir.path(), &embedder).await;
+    let name = name("facts");
+    index.create(&name).await.unwrap();
+    let id = |id: &str, text: &str| Draft { id: Some(id.to_owned()), text: text.to_owned(), ..Draft::default() };
+    index.ingest(&name, Box::new([Ok(id("taken", "one"))].into_iter()), options(dir.path())).await.unwrap();
+    let line = |line: u64| {
+        let draft = if line == 700 { id("taken", "another") } else { Draft::default() };
+        Ok(Draft { line, ..draft })
+    };
+    let report = index.ingest(&name, Box::new((1..=1500).map(line)), options(dir.path())).await.unwrap();
+    assert_eq!((report.rejected_total, report.rejected.len(), report.rejected_whole.len()), (1500, 1000, 1500));
+    assert!(report.rejected_whole.iter().map(|rejection| rejection.line).eq(1..=1500));
+    assert!(report.rejected_whole[699].reason.contains("taken"), "{:?}", report.rejected_whole[699]);
+    assert_eq!(report.rejected[..], report.rejected_whole[..1000]);
+}
+
+#[tokio::test]
 async fn an_interrupted_ingest_leaves_nothing_visible_and_resumes() {
     let (dir, embedder) = (TempDir::new().unwrap(), embedder());
     let index = open(dir.path(), &embedder).await;

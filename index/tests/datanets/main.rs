@@ -7,12 +7,14 @@
 //! datanets there instead of in a directory: `./test` runs them both ways.
 #![allow(clippy::unwrap_used)]
 
+mod cross_encoder;
 mod embedding;
 mod erase;
 mod filters;
 mod ingest;
 mod readers;
 mod retrieval;
+mod scale;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,11 @@ fn embedder() -> Embedder {
 
 /// The index of a directory, or of a prefix of its name.
 async fn open(dir: &Path, embedder: &Embedder) -> Index {
+    Index::open(at(dir, embedder)).await.unwrap()
+}
+
+/// The options that [`open`] opens with.
+fn at(dir: &Path, embedder: &Embedder) -> IndexOptions {
     let (uri, storage_options) = match s3(dir) {
         Some((bucket, prefix)) => {
             let endpoint = bucket.strip_suffix("/cairn").unwrap();
@@ -49,7 +56,7 @@ async fn open(dir: &Path, embedder: &Embedder) -> Index {
         }
         None => (dir.join("lance").to_string_lossy().into_owned(), HashMap::new()),
     };
-    Index::open(IndexOptions { uri, storage_options, embedder: embedder.clone(), cache_bytes: 1 << 20 }).await.unwrap()
+    IndexOptions { storage_options, cache_bytes: 1 << 20, ..IndexOptions::new(uri, embedder.clone()) }
 }
 
 /// Address of the bucket and prefix that stand for a directory, where the tests run on an object store.

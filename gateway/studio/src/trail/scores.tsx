@@ -35,9 +35,9 @@ export function Scores({ why, best }: { why: Why; best?: number }) {
       {typeof why.rerank_score === "number" && (
         <Score
           label="Read again"
-          hint="late interaction, token by token"
+          hint="late interaction or a cross-encoder, as the record says"
           value={why.rerank_score}
-          max={1}
+          max={Math.max(1, why.rerank_score)}
           rank={why.rank}
         />
       )}

@@ -280,9 +280,15 @@ function Sampling({ how, onChange }: { how: Settings; onChange: (next: Settings)
           <option value="vector">Meaning alone</option>
           <option value="full_text">Wording alone</option>
         </SelectField>
-        <Checkbox checked={how.rerank} onChange={(rerank) => set({ rerank })}>
-          Read the best passages once more beside the question
-        </Checkbox>
+        <SelectField
+          label="The best passages are read once more"
+          value={how.rerank}
+          onChange={(event) => set({ rerank: event.target.value as Settings["rerank"] })}
+        >
+          <option value="none">No</option>
+          <option value="late_interaction">Token by token</option>
+          <option value="cross_encoder">By the gateway's cross-encoder</option>
+        </SelectField>
         <TextArea
           label="Instructions"
           placeholder="Such as: answer in two sentences."

@@ -25,7 +25,7 @@ export interface Settings {
   seed: number | null;
   passages: number;
   mode: Schemas["RetrievalMode"];
-  rerank: boolean;
+  rerank: Schemas["Rerank"];
 }
 
 export interface Answer {
@@ -72,7 +72,7 @@ const DEFAULTS: Settings = {
   seed: null,
   passages: 4,
   mode: "hybrid",
-  rerank: false,
+  rerank: "none",
 };
 
 let threads: Thread[] = read();
@@ -94,7 +94,9 @@ function subscribe(listener: () => void): () => void {
 export function settings(): Settings | null {
   try {
     const stored = JSON.parse(localStorage.getItem(SETTINGS) ?? "null") as Partial<Settings> | null;
-    return stored && { ...DEFAULTS, ...stored };
+    // It was a switch once.
+    const rerank = typeof stored?.rerank === "string" ? stored.rerank : DEFAULTS.rerank;
+    return stored && { ...DEFAULTS, ...stored, rerank };
   } catch {
     return null;
   }
@@ -247,7 +249,7 @@ function asRequest(threadId: string, turnId: string, index: number, how: Setting
           retrieval: {
             top_k: how.passages,
             mode: how.mode,
-            rerank: how.rerank ? ("late_interaction" as const) : ("none" as const),
+            rerank: how.rerank,
           },
         }
       : {}),
