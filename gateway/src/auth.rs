@@ -9,7 +9,7 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    http::header::AUTHORIZATION,
+    http::header::{AUTHORIZATION, HeaderMap},
     middleware::Next,
     web::Data,
 };
@@ -24,19 +24,35 @@ use crate::{
     store::Store,
 };
 
+mod jwks;
 mod jwt;
+pub(crate) mod oidc;
+mod session;
 
 pub(crate) use jwt::JwtVerifier;
+pub(crate) use oidc::Oidc;
+pub(crate) use session::Cookies;
 
-/// Paths that need no credential: health and the documentation.
-pub(crate) const PUBLIC: [&str; 6] = ["/", "/healthz", "/readyz", "/openapi.json", "/docs", "/studio"];
+/// Paths that need no credential: health, the documentation, and the way in for people.
+pub(crate) const PUBLIC: [&str; 10] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/docs",
+    "/studio",
+    "/auth/session",
+    "/auth/login",
+    "/auth/callback",
+    "/auth/logout",
+];
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) subject: String,
     pub(crate) roles: Vec<Role>,
-    /// `api_key` or `jwt`.
+    /// `api_key`, `jwt` or `oidc`.
     pub(crate) credential: &'static str,
 }
 
@@ -57,14 +73,20 @@ impl Caller {
 pub(crate) struct Authenticator {
     store: Store,
     jwt: Option<Arc<JwtVerifier>>,
-    /// SHA-256 of a key's secret to its caller, so that the database is asked once in [`KEY_CACHE`].
+    oidc: Option<Arc<Oidc>>,
+    /// SHA-256 of a key's secret, or of a session's cookie, to its caller, so that the database is asked once in [`KEY_CACHE`].
     known: Cache<[u8; 32], Arc<Caller>>,
 }
 
 impl Authenticator {
-    pub(crate) fn new(store: Store, jwt: Option<JwtVerifier>) -> Self {
+    pub(crate) fn new(store: Store, jwt: Option<JwtVerifier>, oidc: Option<Oidc>) -> Self {
         let known = Cache::builder().max_capacity(10_000).time_to_live(KEY_CACHE).build();
-        Self { store, jwt: jwt.map(Arc::new), known }
+        Self { store, jwt: jwt.map(Arc::new), oidc: oidc.map(Arc::new), known }
+    }
+
+    /// The provider that people sign in with, where there is one.
+    pub(crate) fn oidc(&self) -> Option<&Oidc> {
+        self.oidc.as_deref()
     }
 
     /// The caller that a bearer credential stands for.
@@ -87,7 +109,24 @@ impl Authenticator {
         Ok(caller)
     }
 
-    /// Forgets cached keys, so that a revocation takes effect at once.
+    /// The caller whose session a request of the studio's has; none where it has no session cookie.
+    pub(crate) async fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, ApiError> {
+        let Some(oidc) = self.oidc() else { return Ok(None) };
+        let Some(cookie) = oidc.cookies().read_session(headers)? else { return Ok(None) };
+        let digest: [u8; 32] = Sha256::digest(cookie.as_bytes()).into();
+        if let Some(caller) = self.known.get(&digest).await {
+            return Ok(Some(caller));
+        }
+        let session = self.store.session(&cookie).await?.filter(|session| session.issuer == oidc.issuer());
+        let Some(session) = session else {
+            return Err(refused("the session has ended; sign in again"));
+        };
+        let caller = Arc::new(Caller { subject: session.subject, roles: session.roles, credential: "oidc" });
+        self.known.insert(digest, caller.clone()).await;
+        Ok(Some(caller))
+    }
+
+    /// Forgets cached keys and sessions, so that a revocation takes effect at once.
     pub(crate) fn forget(&self) {
         self.known.invalidate_all();
     }
@@ -124,11 +163,14 @@ async fn identified(request: &ServiceRequest) -> Result<Arc<Caller>, ApiError> {
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, credential)| credential.trim().to_owned());
-    let Some(credential) = credential else {
-        return Err(refused("no credential was sent; add the header Authorization: Bearer <API key or JWT>"));
-    };
-    let auth = request.app_data::<Data<AppState>>().map(|state| state.auth.clone());
-    auth.ok_or_else(|| ApiError::internal("no application state"))?.caller(&credential).await
+    let state = request.app_data::<Data<AppState>>().ok_or_else(|| ApiError::internal("no application state"))?;
+    let auth = state.auth.clone();
+    if let Some(credential) = credential {
+        return auth.caller(&credential).await;
+    }
+    auth.session(request.headers())
+        .await?
+        .ok_or_else(|| refused("no credential was sent; add the header Authorization: Bearer <API key or JWT>"))
 }
 
 /// What a handler needs of its caller.

@@ -16,6 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod example;
+mod jwt;
+mod oidc;
+
+pub(crate) use jwt::Jwt;
+pub(crate) use oidc::{Oidc, SUBJECT_PREFIX, confidential};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -43,6 +48,8 @@ pub(crate) struct RawConfig {
     pub(crate) attribution: Attribution,
     /// Tokens of an identity provider, accepted beside API keys.
     pub(crate) jwt: Jwt,
+    /// Sign-in to the studio through an OpenID Connect provider. Give `issuer` to switch it on.
+    pub(crate) oidc: Oidc,
     /// Logs of the program itself.
     pub(crate) telemetry: Telemetry,
 }
@@ -53,7 +60,7 @@ pub(crate) struct RawConfig {
 pub(crate) struct Server {
     /// Address and port to listen on.
     pub(crate) listen: SocketAddr,
-    /// The address that callers see, used in citations; empty: http:// and `listen`.
+    /// The address that callers see, used in citations and for sign-in; empty: http:// and `listen`.
     pub(crate) public_url: String,
     /// Threads that serve HTTP.
     pub(crate) workers: usize,
@@ -293,26 +300,6 @@ pub(crate) struct Attribution {
     pub(crate) influence: InfluenceMethod,
 }
 
-/// Tokens of an identity provider. Give either `key_file` or `jwks_url` to switch them on.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Jwt {
-    /// A PEM file with the provider's public key.
-    pub(crate) key_file: PathBuf,
-    /// Where the provider publishes its keys (a JWK set).
-    pub(crate) jwks_url: String,
-    /// How long a fetched key set is used, in seconds.
-    pub(crate) jwks_cache_s: u64,
-    /// Signature algorithms accepted: EdDSA, ES256, RS256.
-    pub(crate) algorithms: Vec<String>,
-    /// The `iss` a token must have; empty: any.
-    pub(crate) issuer: String,
-    /// The `aud` a token must have. Required when JWTs are on.
-    pub(crate) audience: String,
-    /// The claim that lists the caller's roles.
-    pub(crate) roles_claim: String,
-}
-
 /// How the program's own log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -493,20 +480,6 @@ impl Default for Attribution {
     }
 }
 
-impl Default for Jwt {
-    fn default() -> Self {
-        Self {
-            key_file: PathBuf::new(),
-            jwks_url: String::new(),
-            jwks_cache_s: 300,
-            algorithms: vec!["EdDSA".into(), "ES256".into(), "RS256".into()],
-            issuer: String::new(),
-            audience: String::new(),
-            roles_claim: "roles".into(),
-        }
-    }
-}
-
 impl Default for Telemetry {
     fn default() -> Self {
         Self {
@@ -547,6 +520,7 @@ pub(crate) struct Config {
     pub(crate) retrieval: Retrieval,
     pub(crate) attribution: Attribution,
     pub(crate) jwt: Option<Jwt>,
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -566,7 +540,9 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("models.preload")
-            .with_list_parse_key("jwt.algorithms");
+            .with_list_parse_key("jwt.algorithms")
+            .with_list_parse_key("oidc.scopes")
+            .with_list_parse_key("oidc.default_roles");
         let raw: RawConfig =
             builder.add_source(environment).build().and_then(config::Config::try_deserialize).with_context(|| {
                 match path {
@@ -594,6 +570,7 @@ impl Config {
             retrieval,
             attribution,
             jwt,
+            oidc,
             telemetry,
         } = raw;
         let data_dir = base.join(&data.dir);
@@ -624,24 +601,14 @@ impl Config {
         if !(1..=MAX_CANDIDATES).contains(&retrieval.candidates) {
             bail!("retrieval.candidates is {}; give 1 to {MAX_CANDIDATES}", retrieval.candidates);
         }
-        let jwt = match (jwt.key_file.as_os_str().is_empty(), jwt.jwks_url.is_empty()) {
-            (true, true) => None,
-            (false, false) => bail!("jwt.key_file and jwt.jwks_url are both given; choose one"),
-            _ if jwt.audience.is_empty() => {
-                bail!(
-                    "jwt.audience is empty; name this gateway as your provider does, so that tokens for others are refused"
-                )
-            }
-            (no_file, _) => {
-                Some(Jwt { key_file: if no_file { PathBuf::new() } else { base.join(&jwt.key_file) }, ..jwt })
-            }
+        let public_url = match server.public_url.trim_end_matches('/') {
+            "" => format!("http://{}", server.listen),
+            url => url.to_owned(),
         };
         Ok(Self {
             listen: server.listen,
-            public_url: match server.public_url.trim_end_matches('/') {
-                "" => format!("http://{}", server.listen),
-                url => url.to_owned(),
-            },
+            oidc: oidc.check(base, &public_url)?,
+            public_url,
             workers: server.workers,
             body_limit: server.body_limit_kib * 1024,
             upload_limit: server.upload_limit_mib * 1024 * 1024,
@@ -680,7 +647,7 @@ impl Config {
                 ..retrieval
             },
             attribution,
-            jwt,
+            jwt: jwt.check(base)?,
             telemetry,
             data_dir,
         })
@@ -760,6 +727,7 @@ mod tests {
             ("[retrieval]\ntop_k = 0", "top_k"),
             ("[retrieval]\ncandidates = 1000", "candidates"),
             ("[jwt]\njwks_url = \"http://x\"", "audience"),
+            ("[jwt]\nkey_file = \"k\"\njwks_url = \"http://x\"\naudience = \"x\"", "choose one"),
             ("[witnesses]\nquorum = 1", "quorum"),
             ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x12\"", "anchor.contract"),
             ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x1111111111111111111111111111111111111111\"", "chain_id"),

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     adapters::Adapters,
-    auth::{Authenticator, JwtVerifier},
+    auth::{Authenticator, JwtVerifier, Oidc},
     config::Config,
     jobs::Jobs,
     lanes::{self, Lanes},
@@ -53,6 +53,7 @@ impl AppState {
         crate::record::reconcile(&store, &ledger).await?;
         let adapters = Adapters::open(&config, store.pool(), ledger.clone()).await?;
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
+        let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, &config.public_url)).transpose()?;
         let index = open_index(&config).await?;
         complete_datanets(&store, &index).await?;
         register_datanets(&store, &ledger).await?;
@@ -61,7 +62,7 @@ impl AppState {
         let models = BaseModels::open_beside(crate::convert::base_config(&config), Arc::new(lanes));
         let models = Arc::new(models.context("the models cannot be opened")?);
         let state = Arc::new(Self {
-            auth: Authenticator::new(store.clone(), jwt),
+            auth: Authenticator::new(store.clone(), jwt, oidc),
             jobs: Jobs::new(store.clone()),
             adapters,
             trainings: tokio::sync::Notify::new(),

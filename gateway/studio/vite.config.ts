@@ -4,7 +4,7 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
 const gateway = process.env.CAIRN_URL ?? "http://127.0.0.1:8080";
-const passed = ["/v1", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs"];
+const passed = ["/v1", "/auth", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs"];
 const proxy = Object.fromEntries(passed.map((path) => [path, { target: gateway, changeOrigin: false }]));
 
 // What the gateway sends with every page, so that a violation shows here first.

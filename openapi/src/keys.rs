@@ -25,7 +25,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// Whom the key stands for; grants are given to this name. 1 to 128 of a-z, A-Z, 0-9 and `._@:-`.
+    /// Whom the key stands for; grants are given to this name. 1 to 260 of a-z, A-Z, 0-9 and `._@:+=~|-`.
     pub subject: String,
     /// What it may do.
     pub roles: Vec<Role>,
@@ -77,7 +77,7 @@ pub struct Me {
     pub subject: String,
     /// What it may do.
     pub roles: Vec<Role>,
-    /// `api_key` or `jwt`.
+    /// `api_key`, `jwt` or `oidc`.
     pub credential: String,
     /// Datanets it may retrieve from.
     pub datanets: Vec<String>,

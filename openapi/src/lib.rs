@@ -20,3 +20,4 @@ pub mod ledger;
 pub mod log;
 pub mod models;
 pub mod retrieval;
+pub mod sign_in;

@@ -3,9 +3,9 @@
 use cairn_tests::{MODEL, copy, shared, unique};
 use serde_json::{Value, json};
 
-const COMMANDS: [&str; 14] = [
-    "init", "pull", "serve", "ingest", "search", "ask", "proof", "verify", "keys", "models", "datanets", "adapters",
-    "config", "openapi",
+const COMMANDS: [&str; 15] = [
+    "init", "pull", "serve", "ingest", "search", "ask", "proof", "verify", "keys", "sessions", "models", "datanets",
+    "adapters", "config", "openapi",
 ];
 
 #[tokio::test]

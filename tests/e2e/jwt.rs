@@ -86,6 +86,27 @@ async fn a_published_key_set_verifies_tokens() {
 }
 
 #[tokio::test]
+async fn a_prefix_keeps_tokens_from_the_subjects_of_keys_and_of_people() {
+    let key_file = keys().join("ed25519.pub.pem").to_string_lossy().into_owned();
+    let setup = || Setup::new().set("jwt.key_file", &key_file).set("jwt.audience", AUDIENCE);
+    let me = async |gateway: &Gateway, sub: &str| {
+        gateway.client(&sign(Algorithm::EdDSA, None, claims(sub))).get("/v1/me").await.ok()["subject"].clone()
+    };
+    let plain = setup().start();
+    assert_eq!(me(&plain, "admin").await, "admin");
+    refused(&plain, "a person's subject", &sign(Algorithm::EdDSA, None, claims("oidc:ada"))).await;
+
+    let gateway = setup().set("jwt.subject_prefix", "jwt:").start();
+    assert_eq!(me(&gateway, "admin").await, "jwt:admin");
+    assert_eq!(me(&gateway, "oidc:ada").await, "jwt:oidc:ada");
+    gateway.admin().datanet("of-the-key", &[("one", "The administrator's own.")]).await;
+    let token = gateway.client(&sign(Algorithm::EdDSA, None, claims("admin")));
+    token.get("/v1/datanets/of-the-key").await.error(404, "datanet_not_found");
+    gateway.admin().put("/v1/datanets/of-the-key/grants/jwt:admin").await.ok();
+    token.get("/v1/datanets/of-the-key").await.ok();
+}
+
+#[tokio::test]
 async fn a_jwt_configuration_that_protects_nothing_is_refused() {
     let key_file = keys().join("ed25519.pub.pem").to_string_lossy().into_owned();
     for (settings, named) in [

@@ -19,5 +19,6 @@ mod operations;
 mod proof;
 mod retrieval;
 mod sdk;
+mod sign_in;
 mod terms;
 mod training;

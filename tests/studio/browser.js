@@ -19,8 +19,9 @@ export const browser = await chromium.launch({
   args: ["--no-sandbox"],
 });
 
-/** A page whose every request, console error and exception is watched. `credential: null` = signed out. */
-export async function open({ credential = key, width = 1440, height = 900, scheme = "light" } = {}) {
+/** A page whose every request, console error and exception is watched. `credential: null` = signed out; `also` = another origin
+ *  that the browser may go to. */
+export async function open({ credential = key, width = 1440, height = 900, scheme = "light", also } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: scheme,
@@ -33,13 +34,18 @@ export async function open({ credential = key, width = 1440, height = 900, schem
       sessionStorage.setItem("tests.once", "1");
     }, credential);
   }
-  const page = await context.newPage();
+  return watched(await context.newPage(), also);
+}
+
+/** Watches a page: of its own requests none goes to another origin, and it goes nowhere else than to `also`. */
+export function watched(page, also) {
   const trouble = [];
   const origin = new URL(url).origin;
   page.on("request", (request) => {
-    if (!/^(data|blob):/.test(request.url()) && new URL(request.url()).origin !== origin) {
-      trouble.push(`a request left for ${request.url()}`);
-    }
+    const to = new URL(request.url());
+    const away = !["data:", "blob:"].includes(to.protocol) && to.origin !== origin;
+    const there = also !== undefined && (to.origin === also ? request.isNavigationRequest() : page.url().startsWith(also));
+    if (away && !there) trouble.push(`a request left for ${request.url()}`);
   });
   page.on("pageerror", (error) => trouble.push(`exception: ${error.message}`));
   page.on("console", (message) => {

@@ -1,18 +1,18 @@
 //! Tokens of an identity provider: signature, expiry, audience, issuer, roles.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cairn_openapi::keys::Role;
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
-    jwk::{AlgorithmParameters, JwkSet},
-};
-use moka::future::Cache;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 
-use super::{Caller, refused};
+use super::{
+    Caller,
+    jwks::{KeyError, KeySet},
+    refused,
+};
 use crate::{
-    config::Jwt,
+    config::{Jwt, SUBJECT_PREFIX},
     error::{ApiError, Code},
 };
 
@@ -27,7 +27,7 @@ enum Keys {
     /// One key and the algorithm family it fits.
     File(Vec<(Algorithm, DecodingKey)>),
     /// Fetched and kept for `jwks_cache_s`.
-    Url { http: reqwest::Client, cache: Cache<(), Arc<JwkSet>> },
+    Url(KeySet),
 }
 
 impl JwtVerifier {
@@ -48,8 +48,7 @@ impl JwtVerifier {
             Keys::File(fitting)
         } else {
             let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-            let cache = Cache::builder().time_to_live(Duration::from_secs(config.jwks_cache_s.max(1))).build();
-            Keys::Url { http, cache }
+            Keys::Url(KeySet::new(http, config.jwks_url.clone(), Duration::from_secs(config.jwks_cache_s.max(1))))
         };
         Ok(Self { config, algorithms, keys })
     }
@@ -86,11 +85,23 @@ impl JwtVerifier {
             .flatten()
             .filter_map(|role| serde_json::from_value(role.clone()).ok())
             .collect();
-        Ok(Caller { subject: subject.to_owned(), roles, credential: "jwt" })
+        Ok(Caller { subject: self.subject(subject)?, roles, credential: "jwt" })
+    }
+
+    /// The subject that a token's `sub` is here.
+    fn subject(&self, sub: &str) -> Result<String, ApiError> {
+        let prefix = &self.config.subject_prefix;
+        if prefix.is_empty() && sub.starts_with(SUBJECT_PREFIX) {
+            return Err(refused(&format!(
+                "the JWT's subject begins with {SUBJECT_PREFIX:?}, as those of people who sign in to the studio do; set \
+                 jwt.subject_prefix to tell the two apart"
+            )));
+        }
+        Ok(format!("{prefix}{sub}"))
     }
 
     async fn key(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<DecodingKey, ApiError> {
-        let (http, cache) = match &self.keys {
+        let set = match &self.keys {
             Keys::File(keys) => {
                 return keys
                     .iter()
@@ -98,31 +109,15 @@ impl JwtVerifier {
                     .map(|(_, key)| key.clone())
                     .ok_or_else(|| refused("the JWT's algorithm does not fit jwt.key_file"));
             }
-            Keys::Url { http, cache } => (http, cache),
+            Keys::Url(set) => set,
         };
-        let url = &self.config.jwks_url;
-        let fetch = async {
-            let response = http.get(url).send().await?.error_for_status()?;
-            Ok::<_, reqwest::Error>(Arc::new(response.json::<JwkSet>().await?))
-        };
-        let set = cache.try_get_with((), fetch).await.map_err(|error| {
-            tracing::error!(%error, url, "the key set could not be fetched");
-            ApiError::new(Code::Internal, "the identity provider's keys could not be fetched; try again later")
-        })?;
-        let fits = |params: &AlgorithmParameters| {
-            matches!(
-                (algorithm, params),
-                (Algorithm::RS256, AlgorithmParameters::RSA(_))
-                    | (Algorithm::ES256, AlgorithmParameters::EllipticCurve(_))
-                    | (Algorithm::EdDSA, AlgorithmParameters::OctetKeyPair(_))
-            )
-        };
-        set.keys
-            .iter()
-            .filter(|jwk| kid.is_none() || jwk.common.key_id.as_deref() == kid)
-            .find(|jwk| fits(&jwk.algorithm))
-            .and_then(|jwk| DecodingKey::from_jwk(jwk).ok())
-            .ok_or_else(|| refused("the JWT names a key that the identity provider does not publish"))
+        set.key(algorithm, kid).await.map_err(|error| match error {
+            KeyError::Unknown => refused("the JWT names a key that the identity provider does not publish"),
+            error => {
+                tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "no key set");
+                ApiError::new(Code::Internal, "the identity provider's keys could not be fetched; try again later")
+            }
+        })
     }
 }
 

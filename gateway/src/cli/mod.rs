@@ -1,6 +1,6 @@
 //! The command line: one subcommand a file.
 //!
-//! `init`, `pull`, `verify`, `keys` and `config` work on this machine alone; the others talk to a running gateway over
+//! `init`, `pull`, `verify`, `keys`, `sessions` and `config` work on this machine alone; the others talk to a running gateway over
 //! the same API as everyone else. Exit codes: 0 done, 1 a proof failed or a job did, 2 anything else.
 
 use std::{path::PathBuf, process::ExitCode};
@@ -29,6 +29,7 @@ mod recompute;
 mod rotate;
 mod search;
 mod serve;
+mod sessions;
 mod train;
 mod verify;
 mod witness;
@@ -97,6 +98,8 @@ enum Command {
     RotateKey(rotate::RotateKey),
     /// Make, list and revoke API keys (in this machine's data directory)
     Keys(keys::Keys),
+    /// List and end sessions of people who are signed in to the studio (in this machine's data directory)
+    Sessions(sessions::Sessions),
     /// List, load and unload base models
     Models(models::Models),
     /// List datanets; create, grant, revoke
@@ -154,6 +157,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Anchor(command) => anchor::run(&global, command).await,
         Command::RotateKey(command) => rotate::run(&global, &command),
         Command::Keys(command) => keys::run(&global, command).await,
+        Command::Sessions(command) => sessions::run(&global, command).await,
         Command::Models(command) => models::run(&global, command).await,
         Command::Datanets(command) => datanets::run(&global, command).await,
         Command::Access(command) => access::run(&global, command).await,

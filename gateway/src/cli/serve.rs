@@ -48,7 +48,7 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
             .map(|app| {
                 app.wrap(from_fn(auth::authenticate))
                     .wrap(from_fn(http::response_headers))
-                    .wrap(TracingLogger::default())
+                    .wrap(TracingLogger::<http::spans::Spans>::new())
                     .app_data(app_state.clone())
                     .app_data(web::JsonConfig::default().limit(body_limit).error_handler(error::json_error))
                     .app_data(web::PayloadConfig::new(body_limit))

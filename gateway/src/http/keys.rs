@@ -65,11 +65,33 @@ pub(crate) async fn me(caller: Allowed<Anyone>, state: Data<AppState>) -> Result
     }))
 }
 
-/// The rule for subjects, here and in grants.
+/// The rule for subjects, here and in grants: OpenID Connect's subjects have up to 255 characters and `oidc:` before them, and
+/// some providers put `|`, `+`, `=` or `~` into them. No slash, and not dots alone: subjects are parts of addresses, and proxies resolve
+/// what looks like a path.
 pub(crate) fn valid_subject(subject: &str) -> Result<(), ApiError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._@:-".contains(c);
-    if subject.is_empty() || subject.len() > 128 || !subject.chars().all(allowed) {
-        return Err(ApiError::invalid("subject", "a subject is 1 to 128 letters, digits and ._@:-"));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._@:+=~|-".contains(c);
+    let dots = subject == "." || subject == "..";
+    if subject.is_empty() || subject.len() > 260 || dots || !subject.chars().all(allowed) {
+        return Err(ApiError::invalid("subject", "a subject is 1 to 260 letters, digits and ._@:+=~|-"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_what_providers_send_and_safe_in_addresses() {
+        let longest = format!("oidc:{}", "x".repeat(255));
+        for subject in ["admin", "my-app", "oidc:auth0|5f7c", "oidc:samlp|corp|a.b@example.org", "a+b=~", &longest] {
+            valid_subject(subject).unwrap();
+        }
+        let too_long = format!("{longest}x");
+        for subject in
+            ["", ".", "..", "../keys", "a/b", "a\\b", "a b", "a\nb", "a?b", "a#b", "a%2fb", "<b>", "ä", &too_long]
+        {
+            assert!(valid_subject(subject).is_err(), "{subject:?}");
+        }
+    }
 }

@@ -41,6 +41,8 @@ mod lora;
 mod models;
 pub(crate) mod ops;
 mod search;
+mod sign_in;
+pub(crate) mod spans;
 mod sse;
 pub(crate) mod studio;
 mod tools;
@@ -145,6 +147,10 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(keys::list)
         .service(keys::revoke)
         .service(keys::me)
+        .service(sign_in::session)
+        .service(sign_in::login)
+        .service(sign_in::callback)
+        .service(sign_in::logout)
         .service(log::checkpoint)
         .service(log::tile)
         .service(log::key)

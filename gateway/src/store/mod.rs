@@ -21,6 +21,7 @@ pub(crate) mod influence;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod requests;
+pub(crate) mod sessions;
 pub(crate) mod training;
 
 /// The relational store. Cheap to clone.

@@ -249,8 +249,8 @@ impl Terms {
             if subjects.len() > MOST_NAMES {
                 wrong(at, format!("names {} subjects; name at most {MOST_NAMES}", subjects.len()));
             }
-            if subjects.iter().any(|subject| subject.trim().is_empty() || subject.len() > 128) {
-                wrong(at, "has a subject that is empty or longer than 128 characters".to_owned());
+            if subjects.iter().any(|subject| subject.trim().is_empty() || subject.len() > 260) {
+                wrong(at, "has a subject that is empty or longer than 260 characters".to_owned());
             }
         }
         problems

@@ -1,7 +1,7 @@
 // The gateway's public API, typed by its own description. Everything the studio shows comes through here.
 import createClient, { type Middleware } from "openapi-fetch";
 import type { components, paths } from "./schema";
-import { credential, signOut } from "./session";
+import { credential, refused, session } from "./session";
 
 export type Schemas = components["schemas"];
 
@@ -20,15 +20,12 @@ export class ApiError extends Error {
 
 const middleware: Middleware = {
   onRequest({ request }) {
-    const secret = credential();
-    if (secret && !request.headers.has("authorization"))
-      request.headers.set("authorization", `Bearer ${secret}`);
+    sign(request.headers);
     return request;
   },
   async onResponse({ request, response }) {
     if (response.ok) return;
-    const sent = request.headers.get("authorization");
-    if (response.status === 401 && sent === `Bearer ${credential()}`) signOut();
+    heed(response, request.headers);
     throw await refusal(response);
   },
   onError() {
@@ -42,8 +39,7 @@ api.use(middleware);
 /** A request that the typed client cannot express: streams, uploads and files. */
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
-  const secret = credential();
-  if (secret) headers.set("authorization", `Bearer ${secret}`);
+  sign(headers);
   let response: Response;
   try {
     response = await fetch(path, { ...init, headers });
@@ -51,8 +47,24 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw unreachable();
   }
-  if (!response.ok) throw await refusal(response);
-  return response;
+  if (response.ok) return response;
+  heed(response, headers);
+  throw await refusal(response);
+}
+
+/** Says who asks. The browser adds the session's cookie by itself, which counts only beside the second header. */
+function sign(headers: Headers): void {
+  const secret = credential();
+  if (secret && !headers.has("authorization")) headers.set("authorization", `Bearer ${secret}`);
+  headers.set("x-cairn-studio", "1");
+}
+
+/** Signs out where the gateway no longer takes what was sent, unless that is another than the tab has by now. */
+function heed(response: Response, sent: Headers): void {
+  if (response.status !== 401) return;
+  const secret = credential();
+  const given = sent.get("authorization");
+  if (secret ? given === `Bearer ${secret}` : given === null && session() === "cookie") refused();
 }
 
 /** Files as a form. The gateway takes names of ASCII letters, digits, `.`, `_` and `-`; other characters become `-`. */

@@ -1325,6 +1325,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/auth/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one may sign in here, and whether this browser is signed in. */
+        get: operations["sign_in_state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sends a browser to the provider. Navigate there; do not fetch it. */
+        get: operations["sign_in"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the provider sends the browser back to. */
+        get: operations["signed_in"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends this browser's session. */
+        post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/log/checkpoint": {
         parameters: {
             query?: never;
@@ -3102,7 +3170,7 @@ export interface components {
             subject: string;
             /** @description What it may do. */
             roles: components["schemas"]["Role"][];
-            /** @description `api_key` or `jwt`. */
+            /** @description `api_key`, `jwt` or `oidc`. */
             credential: string;
             /** @description Datanets it may retrieve from. */
             datanets: string[];
@@ -3217,7 +3285,7 @@ export interface components {
         };
         /** @description A request for a key. */
         NewKey: {
-            /** @description Whom the key stands for; grants are given to this name. 1 to 128 of a-z, A-Z, 0-9 and `._@:-`. */
+            /** @description Whom the key stands for; grants are given to this name. 1 to 260 of a-z, A-Z, 0-9 and `._@:+=~|-`. */
             subject: string;
             /** @description What it may do. */
             roles: components["schemas"]["Role"][];
@@ -3630,6 +3698,22 @@ export interface components {
             supported: boolean;
             /** @description Each passage. */
             passages: components["schemas"]["OnSentence"][];
+        };
+        /** @description An OpenID Connect provider. */
+        SignInProvider: {
+            /** @description What people call it. */
+            name: string;
+        };
+        /** @description How one may sign in, and whether this browser is. */
+        SignInState: {
+            oidc?: null | components["schemas"]["SignInProvider"];
+            /** @description Whether this browser has a session. A bearer credential is none. */
+            signed_in: boolean;
+        };
+        /** @description What is left to do after signing out. */
+        SignedOut: {
+            /** @description Where the browser ends its session with the provider too; none = there was no session, or the provider has no such place. */
+            end_session_url?: string | null;
         };
         /** @description One application and what would become of it. */
         Simulated: {
@@ -7204,6 +7288,129 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+        };
+    };
+    sign_in_state: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInState"];
+                };
+            };
+        };
+    };
+    sign_in: {
+        parameters: {
+            query?: {
+                /** @description A page of the studio, `/studio/…`; none = its first. */
+                return_to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description to the provider, or back to the studio where it cannot be asked */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description no provider is configured */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    signed_in: {
+        parameters: {
+            query?: {
+                /** @description Which sign-in it is. */
+                state?: string;
+                /** @description What the gateway redeems for tokens. */
+                code?: string;
+                /** @description Who answers. */
+                iss?: string;
+                /** @description Why there is no code. */
+                error?: string;
+                /** @description The same in words. */
+                error_description?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description to the studio, with a session or with the reason why there is none */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no provider is configured */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedOut"];
+                };
+            };
+            /** @description there is a session, and the request is not the studio's own */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
         };

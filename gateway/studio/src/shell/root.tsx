@@ -4,7 +4,8 @@ import { Outlet, useLocation } from "@tanstack/react-router";
 import { LogOut, Menu as MenuIcon } from "lucide-react";
 import { Suspense, useEffect, useRef, useState } from "react";
 import { me, queryClient } from "../api/queries";
-import { signOut, useCredential } from "../api/session";
+import { useSession } from "../api/session";
+import { ask, leave } from "../api/sign-in";
 import { SignIn } from "../pages/signin/sign-in";
 import { Button, IconButton } from "../ui/button";
 import { Sheet } from "../ui/dialog";
@@ -14,12 +15,20 @@ import { Navigation } from "./navigation";
 import { ThemeMenu } from "./theme";
 
 export function Root() {
-  return useCredential() ? <SignedIn /> : <SignIn />;
+  const session = useSession();
+  useEffect(() => {
+    if (session === "unknown") void ask();
+    // Whoever comes next must not see what was fetched for whoever was here.
+    if (session === "none") queryClient.clear();
+  }, [session]);
+  if (session === "unknown") return <main aria-busy="true" />;
+  return session === "none" ? <SignIn /> : <SignedIn />;
 }
 
 function SignedIn() {
   const { data, error, refetch } = useQuery(me);
   const [open, setOpen] = useState(false);
+  const [stuck, setStuck] = useState<unknown>();
   const main = useRef<HTMLElement>(null);
   const { pathname } = useLocation();
   const before = useRef(pathname);
@@ -29,10 +38,6 @@ function SignedIn() {
     if (before.current !== pathname) main.current?.focus();
     before.current = pathname;
   }, [pathname]);
-  const leave = () => {
-    signOut();
-    queryClient.clear();
-  };
   const side = (
     <>
       <Navigation />
@@ -42,7 +47,7 @@ function SignedIn() {
           <span className="truncate quiet small">{data?.roles.join(", ")}</span>
         </div>
         <ThemeMenu />
-        <IconButton label="Sign out" small onClick={leave}>
+        <IconButton label="Sign out" small onClick={() => leave().catch(setStuck)}>
           <LogOut size={16} />
         </IconButton>
       </footer>
@@ -70,7 +75,14 @@ function SignedIn() {
         </div>
       </Sheet>
       <main id="main" ref={main} tabIndex={-1}>
-        {error ? (
+        {stuck ? (
+          <div className="page stack">
+            <ErrorNote error={stuck} />
+            <div>
+              <Button onClick={() => leave().catch(setStuck)}>Sign out again</Button>
+            </div>
+          </div>
+        ) : error ? (
           <div className="page stack">
             <ErrorNote error={error} />
             <div>

@@ -1,16 +1,18 @@
-// The way in: an API key, or a token of the organisation's identity provider.
+// The way in: with the organisation's provider, where there is one; by an API key or a token.
 import { type FormEvent, useState } from "react";
 import { api } from "../../api/client";
 import { queryClient } from "../../api/queries";
-import { signIn } from "../../api/session";
+import { signIn, useWays } from "../../api/session";
+import { type Failure, failure, providerLink } from "../../api/sign-in";
 import { Logo } from "../../shell/logo";
 import { Button } from "../../ui/button";
-import { ErrorNote, Spinner } from "../../ui/feedback";
+import { ErrorNote, Note, Spinner } from "../../ui/feedback";
 import { Checkbox, TextField } from "../../ui/field";
 import { useTitle } from "../../ui/page";
 
 export function SignIn() {
   useTitle("Sign in");
+  const { provider, trouble, ended } = useWays();
   const [secret, setSecret] = useState("");
   const [remember, setRemember] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -37,6 +39,21 @@ export function SignIn() {
         <h1>Sign in to Cairn</h1>
         <p>Answers that show their sources, and prove them.</p>
       </div>
+      {ended ? (
+        <Note tone="warn">Your session has ended. Sign in again.</Note>
+      ) : failure ? (
+        <Note tone="bad">{why(failure, provider ?? "Your provider")}</Note>
+      ) : (
+        <ErrorNote error={trouble} />
+      )}
+      {provider && (
+        <div className="sign-in-provider">
+          <a className="button button-primary" href={providerLink()}>
+            Continue with {provider}
+          </a>
+          <p className="sign-in-or">or</p>
+        </div>
+      )}
       <form className="card" onSubmit={submit}>
         <TextField
           label="API key or token"
@@ -44,7 +61,7 @@ export function SignIn() {
           name="credential"
           placeholder="cairn_…"
           autoComplete="current-password"
-          autoFocus
+          autoFocus={!provider}
           value={secret}
           onChange={(event) => setSecret(event.target.value)}
           hint={
@@ -60,11 +77,26 @@ export function SignIn() {
           <span className="quiet small">Otherwise the key is forgotten when this tab closes.</span>
         </Checkbox>
         <ErrorNote error={error} />
-        <Button type="submit" look="primary" disabled={busy}>
+        <Button type="submit" look={provider ? "plain" : "primary"} disabled={busy}>
           {busy ? <Spinner /> : null}
           Sign in
         </Button>
       </form>
     </main>
   );
+}
+
+function why(failure: Failure, provider: string): string {
+  switch (failure) {
+    case "unavailable":
+      return `${provider} cannot be reached. Try again in a while, or use an API key.`;
+    case "stale":
+      return "That sign-in took too long, was used before, or began in another browser. Try again.";
+    case "declined":
+      return `${provider} did not let you in.`;
+    case "refused":
+      return `The gateway could not accept what ${provider} sent. Its log says why; tell your administrator.`;
+    case "no_roles":
+      return `${provider} knows you, but you have no role here. Ask your administrator for one.`;
+  }
 }
