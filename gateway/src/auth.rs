@@ -13,7 +13,7 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
-use cairn_openapi::keys::Role;
+use cairn_openapi::keys::{KeyLimits, Role};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 
@@ -54,6 +54,15 @@ pub(crate) struct Caller {
     pub(crate) roles: Vec<Role>,
     /// `api_key`, `jwt` or `oidc`.
     pub(crate) credential: &'static str,
+    /// The API key, where it is one.
+    pub(crate) key: Option<KeyInUse>,
+}
+
+/// An API key as a request comes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyInUse {
+    pub(crate) id: String,
+    pub(crate) limits: KeyLimits,
 }
 
 impl Caller {
@@ -104,7 +113,12 @@ impl Authenticator {
         let Some(key) = self.store.key_of_secret(credential).await? else {
             return Err(refused("the API key is unknown, expired or revoked"));
         };
-        let caller = Arc::new(Caller { subject: key.subject, roles: key.roles, credential: "api_key" });
+        let caller = Arc::new(Caller {
+            subject: key.subject,
+            roles: key.roles,
+            credential: "api_key",
+            key: Some(KeyInUse { id: key.id, limits: key.limits }),
+        });
         self.known.insert(digest, caller.clone()).await;
         Ok(caller)
     }

@@ -20,6 +20,7 @@ mod ingest;
 mod jobs;
 mod lanes;
 mod ledger;
+mod limits;
 mod outside;
 mod pipeline;
 mod prompt;

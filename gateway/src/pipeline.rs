@@ -26,7 +26,7 @@ use crate::{
     prompt::{self, Shown},
     record::{Answered, Asked},
     state::AppState,
-    store::now,
+    store::{now, records::Served, usage::Spent},
 };
 
 /// What is asked, checked and free of wire types.
@@ -92,6 +92,10 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     let addressed = lanes::address(&state, &caller, &question.model, &question.adapters).await?;
     let id = format!("{}-{}", prefix(question.endpoint), uuid::Uuid::now_v7().simple());
     let leases = lanes::lease(&state, &caller, &addressed, &id).await?;
+    let served = Served {
+        base: addressed.model.to_string(),
+        adapters: leases.iter().map(|(lease, _)| (lease.alias.to_string(), lease.generation.0.clone())).collect(),
+    };
     let adapters = lanes::shares(&leases);
     if !adapters.is_empty() {
         // What is not in memory is read while passages are searched for.
@@ -136,7 +140,7 @@ pub(crate) async fn answer(state: Arc<AppState>, caller: Caller, question: Quest
     };
     let candidates = candidates(&state, &question);
     let id = answering.id.clone();
-    let asked = Asked { id, caller, at, question, adapters, top_k, candidates, accesses, retrieval, shown };
+    let asked = Asked { id, caller, at, question, served, adapters, top_k, candidates, accesses, retrieval, shown };
     let work = state.in_flight.track_future(finish(state.clone(), asked, events, sender, deadline));
     state.runtime.spawn(work);
     Ok(answering)
@@ -195,6 +199,7 @@ async fn finish(
                 if std::mem::take(&mut first) {
                     metrics::histogram!("gen_ai.server.time_to_first_token").record(started.elapsed().as_secs_f64());
                 }
+                answered.deltas += 1;
                 let choice = answered.choice(index);
                 choice.text.push_str(&text);
                 choice.logprobs.extend(logprobs.iter().cloned());
@@ -247,8 +252,29 @@ async fn record(state: &Arc<AppState>, asked: &Asked, answered: &Answered) -> Re
     let citations =
         texts.flat_map(|(index, (choice, _))| attribute::citations(index, &choice.text, &asked.shown)).collect();
     let mut attribution = crate::record::append(state, asked, answered, citations).await?;
+    if let Err(error) = state.store.count_usage(spent(asked, answered, &asked.served.model())).await {
+        // The answer stands, and is on record.
+        tracing::error!(%error, "the usage of an answer could not be counted");
+    }
     attribution.influence = crate::influence::of_answer(state, asked, answered).await?;
     Ok(attribution)
+}
+
+/// What an answer used. An engine that was cancelled does not say it: then as many tokens as parts were sent, and of the
+/// request a quarter of its bytes, lest whoever hangs up before the end be counted nothing.
+fn spent<'a>(asked: &'a Asked, answered: &Answered, model: &'a str) -> Spent<'a> {
+    let cairn_adapters::Usage { prompt_tokens, completion_tokens } = answered.usage;
+    let (prompt_tokens, completion_tokens) = match (prompt_tokens, completion_tokens as u64) {
+        (0, 0) => (asked.question.raw.len() / 4, answered.deltas),
+        known => known,
+    };
+    Spent {
+        subject: &asked.caller.subject,
+        key: asked.caller.key.as_ref().map(|key| key.id.as_str()),
+        model,
+        prompt_tokens: prompt_tokens as u64,
+        completion_tokens,
+    }
 }
 
 /// Only what the caller may read; none when the request names no datanets.
@@ -359,7 +385,8 @@ impl Answered {
             };
             (choice, false)
         };
-        Self { weights: None, adapter: None, choices: (0..n).map(|_| blank()).collect(), usage: Default::default() }
+        let choices = (0..n).map(|_| blank()).collect();
+        Self { weights: None, adapter: None, choices, deltas: 0, usage: Default::default() }
     }
 
     fn choice(&mut self, index: usize) -> &mut Choice {

@@ -35,6 +35,7 @@ use crate::{
         contributors::UseLine,
         datanets::StoredSnapshot,
         now,
+        records::Served,
     },
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct Asked {
     /// When it was admitted and its access was checked.
     pub(crate) at: String,
     pub(crate) question: Question,
+    /// The base, and the names of the adapters, that answer.
+    pub(crate) served: Served,
     /// The generations that the request's adapters meant when it was admitted.
     pub(crate) adapters: Vec<AdapterShare>,
     pub(crate) top_k: usize,
@@ -65,6 +68,8 @@ pub(crate) struct Answered {
     pub(crate) adapter: Option<AdapterGeneration>,
     /// Each choice, and whether it was completed.
     pub(crate) choices: Vec<(Choice, bool)>,
+    /// Parts of texts that were sent.
+    pub(crate) deltas: u64,
     pub(crate) usage: Usage,
 }
 
@@ -117,8 +122,9 @@ pub(crate) async fn append(
         private,
         attribution: serde_json::to_value(&attribution).map_err(ApiError::internal)?,
         log_index: None,
+        base: None,
     };
-    state.store.create_attribution(&stored).await?;
+    state.store.create_attribution(&stored, &asked.served).await?;
     state.store.blank_erased(&asked.id).await?;
     state.store.note_uses(&asked.id, &stored.created_at, &lines(asked)).await?;
     let placed = state.ledger.append(Draft::Record(Box::new(record))).await?;

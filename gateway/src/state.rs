@@ -15,6 +15,7 @@ use crate::{
     jobs::Jobs,
     lanes::{self, Lanes},
     ledger::Ledger,
+    limits::Limits,
     outside::creation,
     store::Store,
 };
@@ -29,6 +30,8 @@ pub(crate) struct AppState {
     pub(crate) ledger: Ledger,
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Adapters,
+    /// How much of their limits keys have used.
+    pub(crate) limits: Limits,
     /// Woken when a fine-tuning job is queued.
     pub(crate) trainings: tokio::sync::Notify,
     /// Woken when an answer's influence is to be measured.
@@ -65,6 +68,7 @@ impl AppState {
             auth: Authenticator::new(store.clone(), jwt, oidc),
             jobs: Jobs::new(store.clone()),
             adapters,
+            limits: Limits::default(),
             trainings: tokio::sync::Notify::new(),
             measurements: tokio::sync::Notify::new(),
             access_log: tokio::sync::Mutex::new(()),

@@ -425,7 +425,7 @@ async fn withdrawn(state: &AppState, job: &StoredTraining) -> anyhow::Result<Opt
         return Ok(None);
     }
     // Whose the job is, without any role: an administrator's are unbounded.
-    let owner = Caller { subject: job.owner.clone(), roles: Vec::new(), credential: "job" };
+    let owner = Caller { subject: job.owner.clone(), roles: Vec::new(), credential: "job", key: None };
     match access::permitted(state, &owner, datanet, Purpose::Training).await {
         Ok(_) => Ok(None),
         Err(error) if matches!(error.code, Code::InsufficientScope | Code::DatanetNotFound) => {

@@ -126,6 +126,9 @@ pub struct AliasHistory {
     pub object: String,
     /// The steps.
     pub data: Vec<AliasStep>,
+    /// What rolling back would lead to; absent where there is no earlier generation any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<String>,
 }
 
 /// A step in an alias's history.
@@ -175,4 +178,153 @@ pub struct UnloadLora {
     /// The base; may be left out where the alias is on one only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model_name: Option<String>,
+}
+
+/// Who an alias is granted to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterGrants {
+    /// `list`.
+    pub object: String,
+    /// Subjects, in order. Grants take effect while the visibility is `granted`.
+    pub data: Vec<String>,
+}
+
+/// Who uses an alias, most answers first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterUses {
+    /// `list`.
+    pub object: String,
+    /// A line for each subject and generation.
+    pub data: Vec<AdapterUse>,
+}
+
+/// What a subject had of an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterUse {
+    /// Who asked.
+    pub subject: String,
+    /// The generation that answered.
+    pub generation: String,
+    /// How many answers.
+    pub answers: u64,
+    /// When the last of them was given.
+    pub last_at: String,
+}
+
+/// Which generations to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GenerationQuery {
+    /// The base model.
+    pub base: String,
+    /// Whose; default the caller's. Others' are for administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// 1 to 200; default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A page of generations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GenerationList {
+    /// `list`.
+    pub object: String,
+    /// The generations, by their names.
+    pub data: Vec<GenerationInfo>,
+    /// Give it as `after` for the next page; null = this was the last.
+    pub next: Option<String>,
+}
+
+/// A stored adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GenerationInfo {
+    /// SHA-256 of its configuration and weights.
+    pub generation: String,
+    /// The base model.
+    pub base: String,
+    /// Its owner.
+    pub owner: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// When it was uploaded, or trained.
+    pub created_at: String,
+    /// Who uploaded it.
+    pub created_by: String,
+    /// Aliases that mean it now, or try it out.
+    pub aliases: Vec<String>,
+    /// How it fitted the base when it was uploaded, tensor by tensor.
+    #[schema(value_type = Object)]
+    pub report: serde_json::Value,
+    /// The training run that it came of; absent = it was uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainedBy>,
+}
+
+/// What an adapter learnt from, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrainedBy {
+    /// The job: `GET /v1/fine_tuning/jobs/{id}`.
+    pub job: String,
+    /// Rows that were learnt.
+    pub learnt: u64,
+    /// Rows that were held out for evaluation.
+    pub held_out: u64,
+    /// Where they came from.
+    pub sources: Vec<TrainedFrom>,
+    /// The run's entry in the log.
+    pub log_index: u64,
+}
+
+/// Where rows of a run came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrainedFrom {
+    /// The datanet; absent = a file of the owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datanet: Option<String>,
+    /// SHA-256 of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// By what right: `grant`, `operator` or `own`.
+    pub consent: String,
+}
+
+/// How much owners may store, and do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterQuotas {
+    /// `list`.
+    pub object: String,
+    /// Whoever stores adapters or has a quota of their own.
+    pub data: Vec<AdapterQuota>,
+    /// What holds for everyone else.
+    pub default: QuotaLimits,
+}
+
+/// How much one owner may store, and does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdapterQuota {
+    /// The owner.
+    pub owner: String,
+    /// Generations that are stored.
+    pub generations: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// How much may be.
+    pub limits: QuotaLimits,
+    /// Whether that is a quota of its own, not the default.
+    pub own: bool,
+}
+
+/// A quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaLimits {
+    /// Most generations.
+    pub max_generations: u64,
+    /// Most bytes of their files together.
+    pub max_bytes: u64,
 }

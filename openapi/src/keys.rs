@@ -21,6 +21,30 @@ pub enum Role {
     Auditor,
 }
 
+/// How much a key may be used. What is none is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLimits {
+    /// Requests to models and searches in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens, read and written, in a day (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+}
+
+/// A change of a key. What is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyChange {
+    /// What it may do from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<Role>>,
+    /// How much it may be used from now on: both limits anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<KeyLimits>,
+}
+
 /// A request for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +56,9 @@ pub struct NewKey {
     /// Days until it expires; none = never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_days: Option<u32>,
+    /// How much it may be used.
+    #[serde(default)]
+    pub limits: KeyLimits,
 }
 
 /// A new key. The secret is shown this once; only its hash is kept.
@@ -59,6 +86,9 @@ pub struct Key {
     pub expires_at: Option<String>,
     /// When it was revoked (RFC 3339, UTC).
     pub revoked_at: Option<String>,
+    /// How much it may be used.
+    #[serde(default)]
+    pub limits: KeyLimits,
 }
 
 /// Keys, newest first.

@@ -19,5 +19,7 @@ pub mod keys;
 pub mod ledger;
 pub mod log;
 pub mod models;
+pub mod records;
 pub mod retrieval;
 pub mod sign_in;
+pub mod usage;

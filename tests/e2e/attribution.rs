@@ -168,7 +168,7 @@ async fn the_ledger_says_whose_data_helped_and_no_use_can_be_left_out() {
     // An application sees no ledger but that of its own datanets.
     let (app, _) = gateway.caller(&["app"]).await;
     assert_eq!(app.get("/v1/ledger").await.ok()["lines"], json!([]));
-    app.get("/v1/contributors/Quandt%20Estate/uses").await.error(403, "insufficient_scope");
+    app.get("/v1/contributors/Quandt%20Estate/uses").await.error(404, "not_found");
     let shown = gateway.cli(&["ledger", "--datanet", "minerals"]);
     assert!(shown.ok() && shown.stdout.contains("Stone Society"), "{shown}");
 
@@ -263,6 +263,22 @@ async fn who_trusts_the_old_key_follows_its_rotation() {
     }
     let audit = gateway.cli(&["audit"]);
     assert!(audit.ok() && audit.stdout.contains("rotat"), "{audit}");
+    // Whoever kept the old key learns of the change from the log's own word, which both keys signed.
+    let told = client.get("/v1/log/key").await.ok();
+    let rotation = told["rotations"][0].clone();
+    assert_eq!(told["rotations"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(rotation["previous"], std::fs::read_to_string(&old).unwrap().trim());
+    assert_eq!(rotation["next"], told["key"]);
+    let rotation: cairn_proof::Rotation = serde_json::from_value(rotation).unwrap();
+    rotation.verify().unwrap();
+    let out = gateway.scratch().join("rotated");
+    let exported = gateway.cli(&["export", "--output", &out.to_string_lossy()]);
+    assert!(exported.ok(), "{exported}");
+    for key in [old, out.join("cairn.pub")] {
+        let file = out.join("records.jsonl");
+        let all = gateway.cli(&["verify", &file.to_string_lossy(), "--key", &key.to_string_lossy()]);
+        assert!(all.ok() && all.stdout.starts_with("2 proved, 0 not"), "{all}");
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ test("an auditor reads the metrics, and neither asks nor changes", async () => {
   const page = await open({ credential: await account("an-auditor", "auditor") });
   await visit(page, "/admin");
   assert.deepEqual(await places(page), ["Home", "Datanets", "Audit", "Admin"]);
-  assert.deepEqual(await page.getByRole("tab").allTextContents(), ["Health"]);
+  assert.deepEqual(await page.getByRole("tab").allTextContents(), ["Health", "Usage"]);
   await page.getByText("Tokens read").waitFor();
   clean(page);
 });

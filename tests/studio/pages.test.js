@@ -17,8 +17,8 @@ const PAGES = [
   "/train/new",
   "/train/compare",
   "/adapters",
-  ...["proof", "record", "log"].map((tab) => `/audit?tab=${tab}`),
-  ...["models", "keys", "health"].map((tab) => `/admin?tab=${tab}`),
+  ...["proof", "record", "uses", "log"].map((tab) => `/audit?tab=${tab}`),
+  ...["models", "keys", "roles", "limits", "health", "usage"].map((tab) => `/admin?tab=${tab}`),
   "/no-such-page",
 ];
 

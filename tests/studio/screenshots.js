@@ -49,11 +49,15 @@ const pages = {
   adapters: { path: "/adapters" },
   ...(adapter ? { adapter: { path: `/adapters/${base.id}/${adapter.name}` } } : {}),
   "audit-proof": { path: "/audit" },
+  "audit-find": { path: "/audit?tab=record", then: (page) => page.waitForSelector(".table") },
   "audit-record": { path: `/audit?tab=record&id=${record}`, then: (page) => page.waitForSelector(".trail") },
   "audit-uses": { path: "/audit?tab=uses", then: (page) => page.waitForSelector(".table") },
   "audit-log": { path: "/audit?tab=log" },
   "admin-models": { path: "/admin" },
   "admin-keys": { path: "/admin?tab=keys" },
+  "admin-roles": { path: "/admin?tab=roles" },
+  "admin-limits": { path: "/admin?tab=limits" },
+  "admin-usage": { path: "/admin?tab=usage" },
   "admin-health": { path: "/admin?tab=health" },
 };
 

@@ -109,27 +109,33 @@ impl Store {
     ) -> Result<AdapterGeneration, StoreError> {
         let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
-        let mut step = previous_of(&mut transaction, alias.history).await?;
-        while let Some(history) = step {
-            let row = sqlx::query(
-                "SELECT h.generation, h.previous, g.id FROM adapter_history h LEFT JOIN adapter_generations g
-                 ON g.owner = ? AND g.base = ? AND g.generation = h.generation AND g.state = 'ready' WHERE h.id = ?",
-            )
-            .bind(&alias.owner)
-            .bind(base)
-            .bind(history)
-            .fetch_one(&mut *transaction)
-            .await?;
-            step = row.get(1);
-            let Some(id) = row.get::<Option<i64>, _>(2).filter(|id| *id != alias.current) else { continue };
-            let target = Stored { id, generation: row.get(0) };
-            let history =
-                remember(&mut transaction, (alias.id, step), &target.generation, Action::Rollback, caller).await?;
-            point(&mut transaction, (base, name), &alias, (&target, history), Action::Rollback, caller).await?;
-            transaction.commit().await?;
-            return Ok(AdapterGeneration(target.generation));
-        }
-        Err(StoreError::NothingEarlier { name: name.to_string() })
+        let Some((target, step)) = earlier(&mut transaction, base, &alias).await? else {
+            return Err(StoreError::NothingEarlier { name: name.to_string() });
+        };
+        let history =
+            remember(&mut transaction, (alias.id, step), &target.generation, Action::Rollback, caller).await?;
+        point(&mut transaction, (base, name), &alias, (&target, history), Action::Rollback, caller).await?;
+        transaction.commit().await?;
+        Ok(AdapterGeneration(target.generation))
+    }
+
+    /// What [`Store::rollback`] would point an alias at; none where there is nothing, or the caller may not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn earlier(
+        &self,
+        base: &str,
+        name: &AliasName,
+        caller: &Caller,
+    ) -> Result<Option<AdapterGeneration>, StoreError> {
+        let mut transaction = self.inner.pool.begin().await?;
+        let alias = match owned(&mut transaction, base, name, caller).await {
+            Err(StoreError::NotOwner { .. }) => return Ok(None),
+            alias => alias?,
+        };
+        let found = earlier(&mut transaction, base, &alias).await?;
+        Ok(found.map(|(target, _)| AdapterGeneration(target.generation)))
     }
 
     /// Gives 1 to 99 percent of an alias's traffic to a second generation, or with none ends that. Which one a request
@@ -194,6 +200,31 @@ impl Store {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// The latest generation before the one that an alias means that still exists, and the step before it.
+async fn earlier(
+    transaction: &mut Transaction<'_, Sqlite>,
+    base: &str,
+    alias: &Owned,
+) -> Result<Option<(Stored, Option<i64>)>, StoreError> {
+    let mut step = previous_of(transaction, alias.history).await?;
+    while let Some(history) = step {
+        let row = sqlx::query(
+            "SELECT h.generation, h.previous, g.id FROM adapter_history h LEFT JOIN adapter_generations g
+             ON g.owner = ? AND g.base = ? AND g.generation = h.generation AND g.state = 'ready' WHERE h.id = ?",
+        )
+        .bind(&alias.owner)
+        .bind(base)
+        .bind(history)
+        .fetch_one(&mut **transaction)
+        .await?;
+        step = row.get(1);
+        if let Some(id) = row.get::<Option<i64>, _>(2).filter(|id| *id != alias.current) {
+            return Ok(Some((Stored { id, generation: row.get(0) }, step)));
+        }
+    }
+    Ok(None)
 }
 
 fn taken(base: &str, name: &AliasName) -> StoreError {

@@ -44,6 +44,8 @@ pub struct GenerationInfo {
     pub owner: String,
     /// Bytes of its files.
     pub bytes: u64,
+    /// Aliases that mean it now, or try it out, in order.
+    pub aliases: Vec<String>,
     /// Deleted, and waiting for its last lease.
     pub deleting: bool,
     /// How it fitted the base when it was uploaded.
@@ -116,8 +118,9 @@ impl Store {
             return Ok(Page { items: Vec::new(), next: None });
         }
         let rows = sqlx::query(
-            "SELECT generation, bytes, state = 'deleting', report, created_at, created_by FROM adapter_generations
-             WHERE owner = ? AND base = ? AND generation > ? ORDER BY generation LIMIT ?",
+            "SELECT generation, bytes, state = 'deleting', report, created_at, created_by,
+             (SELECT json_group_array(name ORDER BY name) FROM adapter_aliases a WHERE a.current = g.id OR a.canary = g.id)
+             FROM adapter_generations g WHERE owner = ? AND base = ? AND generation > ? ORDER BY generation LIMIT ?",
         )
         .bind(owner)
         .bind(base)
@@ -137,6 +140,7 @@ impl Store {
                     report: serde_json::from_str(row.get(3))?,
                     created_at: row.get(4),
                     created_by: row.get(5),
+                    aliases: serde_json::from_str(row.get(6))?,
                 })
             })
             .collect::<Result<_, StoreError>>()?;

@@ -43,7 +43,7 @@ pub use lease::Lease;
 pub use list::{AliasInfo, GenerationInfo, HistoryEntry, Page};
 pub use names::{AliasName, Caller, Reference};
 pub use objects::Objects;
-pub use quota::Quota;
+pub use quota::{Quota, QuotaInfo};
 pub use resident::{Held, Prepared, Resident};
 pub use upload::{Source, Upload, Uploaded};
 

@@ -1,6 +1,6 @@
 //! [`Quota`]: how much an owner may store.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{Store, StoreError};
 
@@ -19,7 +19,52 @@ impl Default for Quota {
     }
 }
 
+/// What an owner stores, and may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaInfo {
+    /// The owner.
+    pub owner: String,
+    /// Generations that are stored.
+    pub count: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// How much may be.
+    pub quota: Quota,
+    /// Whether that is a quota of its own.
+    pub own: bool,
+}
+
 impl Store {
+    /// The quota of whoever has none of its own.
+    pub fn default_quota(&self) -> Quota {
+        self.inner.options.quota
+    }
+
+    /// Everyone who stores something or has a quota of its own, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn quotas(&self) -> Result<Vec<QuotaInfo>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT known.owner, SUM(known.count), SUM(known.bytes), q.max_count, q.max_bytes FROM
+                 (SELECT owner, COUNT(*) AS count, SUM(bytes) AS bytes FROM adapter_generations GROUP BY owner
+                  UNION ALL SELECT owner, 0, 0 FROM adapter_quotas) AS known
+             LEFT JOIN adapter_quotas q ON q.owner = known.owner GROUP BY known.owner ORDER BY known.owner",
+        );
+        let info = |row: &SqliteRow| {
+            let number = |column: usize| row.get::<Option<i64>, _>(column).map(i64::unsigned_abs);
+            let own = number(3).zip(number(4)).map(|(max_count, max_bytes)| Quota { max_count, max_bytes });
+            QuotaInfo {
+                owner: row.get(0),
+                count: number(1).unwrap_or(0),
+                bytes: number(2).unwrap_or(0),
+                quota: own.unwrap_or(self.inner.options.quota),
+                own: own.is_some(),
+            }
+        };
+        Ok(rows.fetch_all(&self.inner.pool).await?.iter().map(info).collect())
+    }
+
     /// Gives an owner a quota of its own, or the default again.
     ///
     /// # Errors

@@ -85,7 +85,7 @@ impl JwtVerifier {
             .flatten()
             .filter_map(|role| serde_json::from_value(role.clone()).ok())
             .collect();
-        Ok(Caller { subject: self.subject(subject)?, roles, credential: "jwt" })
+        Ok(Caller { subject: self.subject(subject)?, roles, credential: "jwt", key: None })
     }
 
     /// The subject that a token's `sub` is here.

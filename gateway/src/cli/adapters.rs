@@ -13,7 +13,7 @@ use cairn_openapi::adapters::{
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::{Method, multipart};
 
-use super::{Global, client::Client, ingest::part, table};
+use super::{Global, adapter_details, client::Client, ingest::part, table};
 
 #[derive(Args)]
 pub(crate) struct Adapters {
@@ -81,6 +81,14 @@ enum Command {
         /// The subject
         subject: String,
     },
+    /// List who an alias is granted to
+    Grants(Alias),
+    /// List who uses an alias
+    Uses(Alias),
+    /// List stored adapters, also those that no alias means
+    Generations(adapter_details::Generations),
+    /// Show how much owners may store, or set it
+    Quota(adapter_details::Quota),
     /// Show what an alias has meant, latest first
     History(Alias),
     /// Bring what an alias means into memory, so that the next request need not wait
@@ -128,6 +136,10 @@ pub(crate) async fn run(global: &Global, command: Adapters) -> anyhow::Result<Ex
             return push(global, &client, &path, UploadQuery { base, alias: name, dry_run }).await;
         }
         Command::History(alias) => return history(global, &client, &alias).await,
+        Command::Grants(alias) => return adapter_details::grants(global, &client, &alias.path()).await,
+        Command::Uses(alias) => return adapter_details::uses(global, &client, &alias.path()).await,
+        Command::Generations(which) => return adapter_details::generations(global, &client, which).await,
+        Command::Quota(quota) => return adapter_details::quota(global, &client, quota).await,
         Command::Publish { alias, generation } => {
             change(&client, &alias, AliasChange { generation: Some(generation), ..AliasChange::default() }).await?
         }

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, process::ExitCode};
 
 use anyhow::{Context, bail};
-use cairn_openapi::keys::{NewKey, Role};
+use cairn_openapi::keys::{KeyLimits, NewKey, Role};
 use cairn_proof::{Origin, SigningKey};
 use clap::Args;
 
@@ -41,7 +41,12 @@ pub(crate) async fn run(global: &Global, command: Init) -> anyhow::Result<ExitCo
     };
     fs::write(config.public_key(), format!("{}\n", key.verifying_key(&origin)))?;
     let store = Store::open(&config.database()).await?;
-    let admin = NewKey { subject: "admin".into(), roles: vec![Role::Admin], expires_in_days: None };
+    let admin = NewKey {
+        subject: "admin".into(),
+        roles: vec![Role::Admin],
+        expires_in_days: None,
+        limits: KeyLimits::default(),
+    };
     let made = store.create_key(&admin).await?;
     write_secret(&config.admin_key(), &made.secret)?;
     if global.json {

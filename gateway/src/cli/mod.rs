@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 
 mod access;
+mod adapter_details;
 mod adapters;
 mod anchor;
 mod ask;
@@ -26,11 +27,13 @@ mod models;
 mod proof;
 mod pull;
 mod recompute;
+mod records;
 mod rotate;
 mod search;
 mod serve;
 mod sessions;
 mod train;
+mod usage;
 mod verify;
 mod witness;
 
@@ -86,6 +89,12 @@ enum Command {
     Recompute(recompute::Recompute),
     /// Whose data answers drew on, and how much it mattered
     Ledger(ledger::Ledger),
+    /// Find records of answers
+    Records(records::Records),
+    /// Write the records of a period, with their proofs, and the ledger beside them
+    Export(records::Export),
+    /// Requests and tokens by day, subject and model
+    Usage(usage::Usage),
     /// Read the whole log and check all of it
     Audit(audit::Audit),
     /// Follow the log, and alarm when it was rewritten
@@ -96,7 +105,7 @@ enum Command {
     Anchor(anchor::Anchor),
     /// Give the log a new signing key (with the gateway stopped)
     RotateKey(rotate::RotateKey),
-    /// Make, list and revoke API keys (in this machine's data directory)
+    /// Make, list, change and revoke API keys (in this machine's data directory)
     Keys(keys::Keys),
     /// List and end sessions of people who are signed in to the studio (in this machine's data directory)
     Sessions(sessions::Sessions),
@@ -150,6 +159,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(command) => verify::run(&global, &command),
         Command::Recompute(command) => recompute::run(&global, command).await,
         Command::Ledger(command) => ledger::run(&global, command).await,
+        Command::Records(command) => records::run(&global, command).await,
+        Command::Export(command) => records::export(&global, command).await,
+        Command::Usage(command) => usage::run(&global, command).await,
         Command::Eval(command) => eval::run(&global, command).await,
         Command::Audit(command) => audit::run(&global, command).await,
         Command::Monitor(command) => audit::monitor(&global, command).await,

@@ -1,11 +1,17 @@
 //! `cairn verify`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use cairn_proof::{
     Trust, WitnessKey,
     anchor::{Fixed, Pins},
-    report,
+    report, verify_with,
 };
 use clap::Args;
 
@@ -13,7 +19,7 @@ use super::Global;
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The proof bundle
+    /// The proof bundle; or many of them, a line each (.jsonl), as `cairn export` writes them
     bundle: PathBuf,
     /// The log's public key, from a source that you trust [default: the one in the data directory]
     #[arg(long, value_name = "FILE")]
@@ -57,6 +63,9 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<ExitCode>
     if command.anchor || pins != Pins::default() {
         trust = trust.with_anchor(pins);
     }
+    if command.bundle.extension().is_some_and(|extension| extension == "jsonl") {
+        return every_line(global, &command.bundle, &trust);
+    }
     let outcome = report::verify_file(&command.bundle, &trust)?;
     if global.json {
         println!("{:#}", outcome.to_json());
@@ -64,4 +73,42 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<ExitCode>
         print!("{}", outcome.to_text());
     }
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+/// Checks an export: every line is a bundle of its own.
+fn every_line(global: &Global, path: &Path, trust: &Trust) -> anyhow::Result<ExitCode> {
+    let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let (mut proved, mut failed) = (0_u64, Vec::new());
+    for (number, line) in (1_u64..).zip(BufReader::new(file).lines()) {
+        let line = line.with_context(|| format!("{} cannot be read", path.display()))?;
+        // What the gateway could not prove any more it says instead of a bundle.
+        let said: Option<Unproved> = serde_json::from_str(&line).ok();
+        let error = match said {
+            Some(said) => Some(format!("{}: {}", said.id, said.error)),
+            None => verify_with(format!("{line}\n").as_bytes(), trust).err().map(|error| error.to_string()),
+        };
+        match error {
+            None => proved += 1,
+            Some(error) => failed.push((number, error)),
+        }
+    }
+    if global.json {
+        let failed: Vec<_> =
+            failed.iter().map(|(line, error)| serde_json::json!({"line": line, "error": error})).collect();
+        println!("{:#}", serde_json::json!({"proved": proved, "not_proved": failed}));
+    } else {
+        println!("{proved} proved, {} not", failed.len());
+        for (line, error) in &failed {
+            println!("  line {line}: {}", error.escape_debug());
+        }
+    }
+    Ok(ExitCode::from(u8::from(!failed.is_empty())))
+}
+
+/// A line of an export whose record has no proof any more.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unproved {
+    id: String,
+    error: String,
 }

@@ -201,7 +201,7 @@ pub(crate) async fn unpublish(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// What an alias has meant, latest first.
+/// What an alias has meant, latest first, and what rolling back would lead to.
 #[utoipa::path(operation_id = "adapter_history", tag = "adapters", params(("base" = String, Path,), ("name" = String, Path,)), responses((status = 200, body = AliasHistory), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/adapters/{base}/{name}/history")]
 pub(crate) async fn history(
@@ -218,7 +218,12 @@ pub(crate) async fn history(
         actor: step.actor,
         at: step.at,
     };
-    Ok(Json(AliasHistory { object: "list".into(), data: steps.into_iter().map(step).collect() }))
+    let earlier = state.adapters.store.earlier(&base, &alias_name(&name)?, &by).await?;
+    Ok(Json(AliasHistory {
+        object: "list".into(),
+        data: steps.into_iter().map(step).collect(),
+        earlier: earlier.map(|generation| generation.0),
+    }))
 }
 
 /// Lets a subject use an alias whose visibility is `granted`.
@@ -272,7 +277,7 @@ async fn set_grant(
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn alias_name(name: &str) -> Result<AliasName, ApiError> {
+pub(super) fn alias_name(name: &str) -> Result<AliasName, ApiError> {
     name.parse().map_err(|error: cairn_adapters::InvalidName| ApiError::invalid("alias", error.to_string()))
 }
 

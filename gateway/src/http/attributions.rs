@@ -93,7 +93,7 @@ pub(crate) async fn measure_influence(
 }
 
 /// A record is visible to whoever asked, to auditors and to administrators.
-async fn visible(state: &AppState, caller: &Caller, id: &str) -> Result<StoredAttribution, ApiError> {
+pub(super) async fn visible(state: &AppState, caller: &Caller, id: &str) -> Result<StoredAttribution, ApiError> {
     let bounds = (!caller.has(&[Role::Admin, Role::Auditor])).then_some(caller.subject.as_str());
     let stored = state.store.attribution(id, bounds).await?;
     stored.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no attribution {id:?}")))

@@ -20,6 +20,7 @@ use super::{Body, sse, tools};
 use crate::{
     auth::{Allowed, Applications},
     error::ApiError,
+    limits::Admitted,
     pipeline::{self, Endpoint, Part, Question},
     sampling::{self, Common},
     state::AppState,
@@ -41,6 +42,7 @@ use crate::{
 #[post("/v1/chat/completions")]
 pub(crate) async fn chat_completions(
     caller: Allowed<Applications>,
+    _admitted: Admitted,
     state: Data<AppState>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {

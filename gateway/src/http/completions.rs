@@ -19,6 +19,7 @@ use super::{Body, sse};
 use crate::{
     auth::{Allowed, Applications},
     error::ApiError,
+    limits::Admitted,
     pipeline::{self, Endpoint, Part, Question},
     sampling::{self, Common},
     state::AppState,
@@ -37,6 +38,7 @@ use crate::{
 #[post("/v1/completions")]
 pub(crate) async fn completions(
     caller: Allowed<Applications>,
+    _admitted: Admitted,
     state: Data<AppState>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {

@@ -15,14 +15,17 @@ use crate::{
     auth::{Allowed, Applications},
     convert,
     error::{ApiError, Code},
+    limits::Admitted,
     state::AppState,
+    store::usage::Spent,
 };
 
 /// Embeds texts with the gateway's embedding model; vectors have length 1.
 #[utoipa::path(operation_id = "embeddings", tag = "inference", responses((status = 200, body = EmbeddingResponse), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 #[post("/v1/embeddings")]
 pub(crate) async fn embeddings(
-    _caller: Allowed<Applications>,
+    caller: Allowed<Applications>,
+    _admitted: Admitted,
     state: Data<AppState>,
     request: Json<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingResponse>, ApiError> {
@@ -56,6 +59,10 @@ pub(crate) async fn embeddings(
     let made = state.runtime.spawn(async move { embedder.embed(texts).await }).await.map_err(ApiError::internal)?;
     let made = made.map_err(convert::index_error)?;
     let tokens = usize::try_from(made.tokens).unwrap_or(usize::MAX);
+    let key = caller.key.as_ref().map(|key| key.id.as_str());
+    let model = request.model.as_str();
+    let spent = Spent { subject: &caller.subject, key, model, prompt_tokens: made.tokens, completion_tokens: 0 };
+    state.store.count_usage(spent).await?;
     let data = made.vectors.into_iter().enumerate().map(|(index, vector)| Embedding {
         object: "embedding".into(),
         index,

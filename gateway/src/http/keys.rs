@@ -1,18 +1,19 @@
 //! API keys, and who the caller is.
 
 use actix_web::{
-    HttpResponse, delete, get, post,
+    HttpResponse, delete, get, patch, post,
     web::{Data, Json, Path},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
-    keys::{CreatedKey, KeyList, Me, NewKey},
+    keys::{CreatedKey, Key, KeyChange, KeyList, Me, NewKey, Role},
 };
 
 use crate::{
     auth::{Administrators, Allowed, Anyone},
     error::{ApiError, Code},
     state::AppState,
+    store::keys::KeyChanged,
 };
 
 /// Makes an API key. Its secret is in the answer and nowhere else.
@@ -24,9 +25,7 @@ pub(crate) async fn create(
     new: Json<NewKey>,
 ) -> Result<HttpResponse, ApiError> {
     valid_subject(&new.subject)?;
-    if new.roles.is_empty() {
-        return Err(ApiError::invalid("roles", "a key without roles may do nothing; name at least one"));
-    }
+    valid_roles(&new.roles)?;
     Ok(HttpResponse::Created().json(state.store.create_key(&new).await?))
 }
 
@@ -35,6 +34,32 @@ pub(crate) async fn create(
 #[get("/v1/keys")]
 pub(crate) async fn list(_caller: Allowed<Administrators>, state: Data<AppState>) -> Result<Json<KeyList>, ApiError> {
     Ok(Json(KeyList { object: "list".into(), data: state.store.keys().await? }))
+}
+
+/// Changes what an API key may do, and how much, at once. The last key of an administrator stays one.
+#[utoipa::path(operation_id = "change_key", tag = "keys", responses((status = 200, body = Key), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
+#[patch("/v1/keys/{id}")]
+pub(crate) async fn change(
+    _caller: Allowed<Administrators>,
+    state: Data<AppState>,
+    id: Path<String>,
+    change: Json<KeyChange>,
+) -> Result<Json<Key>, ApiError> {
+    if let Some(roles) = &change.roles {
+        valid_roles(roles)?;
+    }
+    let changed = state.store.change_key(&id, &change).await?;
+    state.auth.forget();
+    match changed {
+        KeyChanged::Done(key) => Ok(Json(key)),
+        KeyChanged::Missing => {
+            Err(ApiError::new(Code::NotFound, format!("there is no key {id:?} that is not revoked")))
+        }
+        KeyChanged::LastAdministrator => {
+            let message = "it is the last valid key of an administrator; make another first";
+            Err(ApiError::new(Code::AlreadyExists, message))
+        }
+    }
 }
 
 /// Revokes an API key at once.
@@ -63,6 +88,13 @@ pub(crate) async fn me(caller: Allowed<Anyone>, state: Data<AppState>) -> Result
         credential: caller.credential.to_owned(),
         datanets: datanets.into_iter().map(|datanet| datanet.name).collect(),
     }))
+}
+
+fn valid_roles(roles: &[Role]) -> Result<(), ApiError> {
+    if roles.is_empty() {
+        return Err(ApiError::invalid("roles", "a key without roles may do nothing; name at least one"));
+    }
+    Ok(())
 }
 
 /// The rule for subjects, here and in grants: OpenID Connect's subjects have up to 255 characters and `oidc:` before them, and

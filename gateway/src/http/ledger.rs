@@ -14,7 +14,7 @@ use cairn_openapi::{
 use serde_json::Value;
 
 use crate::{
-    auth::{Allowed, Anyone, Auditors},
+    auth::{Allowed, Anyone},
     error::{ApiError, Code},
     state::AppState,
 };
@@ -23,7 +23,8 @@ use crate::{
 const PAGE: usize = 10_000;
 
 /// Who contributed what to which answer: a line for each contributor and datanet of each answer, oldest first, at most
-/// 10,000 at once. Auditors and administrators see all; others those of datanets that they own.
+/// 10,000 at once. Auditors and administrators see all; others those of datanets that they own, and those with passages that
+/// they contributed: of these lines their own passages, and shares where nobody else is counted under the same name.
 #[utoipa::path(operation_id = "ledger", tag = "attribution", params(LedgerQuery), responses((status = 200, body = Ledger, description = "the lines and their totals, or with `format=csv` the lines as text/csv"), (status = 400, body = ErrorEnvelope)))]
 #[get("/v1/ledger")]
 pub(crate) async fn ledger(
@@ -31,16 +32,12 @@ pub(crate) async fn ledger(
     state: Data<AppState>,
     query: Query<LedgerQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    for (param, moment) in [("from", &query.from), ("to", &query.to)] {
-        if let Some(moment) = moment
-            && !is_moment(moment)
-        {
-            let message = format!("{param} is {moment:?}; give a moment in UTC, or its beginning, such as 2026-11");
-            return Err(ApiError::invalid(param, message));
-        }
+    period(&query.from, &query.to)?;
+    let concerns = (!caller.has(&[Role::Admin, Role::Auditor])).then_some(caller.subject.as_str());
+    let mut lines = state.store.ledger(&query, concerns, PAGE as u32 + 1).await?;
+    if let Some(subject) = concerns {
+        state.store.narrow(&mut lines, subject).await?;
     }
-    let owner = (!caller.has(&[Role::Admin, Role::Auditor])).then_some(caller.subject.as_str());
-    let mut lines = state.store.ledger(&query, owner, PAGE as u32 + 1).await?;
     let has_more = lines.len() > PAGE;
     if has_more {
         // A page ends with a whole answer, because the next begins after one.
@@ -57,16 +54,22 @@ pub(crate) async fn ledger(
 }
 
 /// A contributor's pseudonym in the log, what opens it, and the log's signed word on how many records use their data.
-/// With it a contributor can check that every use is shown: the counts in those records are 1, 2, 3, …
+/// With it a contributor can check that every use is shown: the counts in those records are 1, 2, 3, … For auditors, and for
+/// whoever contributed all that is counted under the name.
 #[utoipa::path(operation_id = "contributor_uses", tag = "attribution", responses((status = 200, body = ContributorUses), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/contributors/{name}/uses")]
 pub(crate) async fn uses(
-    _caller: Allowed<Auditors>,
+    caller: Allowed<Anyone>,
     state: Data<AppState>,
     name: Path<String>,
 ) -> Result<Json<ContributorUses>, ApiError> {
-    let known = state.store.contributor(&name).await?;
-    let known = known.ok_or_else(|| {
+    let auditor = caller.has(&[Role::Admin, Role::Auditor]);
+    if !auditor && !state.store.sole_contributor(&name, &caller.subject).await? {
+        // The same answer whether or not there is such a contributor: a name is nobody's to ask for.
+        let message = format!("nothing is counted under {:?} that is yours alone", name.as_str());
+        return Err(ApiError::new(Code::NotFound, message));
+    }
+    let known = state.store.contributor(&name).await?.ok_or_else(|| {
         ApiError::new(Code::NotFound, format!("no answer has drawn on data of {:?} yet", name.as_str()))
     })?;
     let statement = state.ledger.statement(known.pseudonym).await.map_err(ApiError::internal)?;
@@ -77,6 +80,19 @@ pub(crate) async fn uses(
         statement: serde_json::to_value(statement).map_err(ApiError::internal)?,
         contributor: known.name,
     }))
+}
+
+/// Refuses what is no moment.
+pub(super) fn period(from: &Option<String>, to: &Option<String>) -> Result<(), ApiError> {
+    for (param, moment) in [("from", from), ("to", to)] {
+        if let Some(moment) = moment
+            && !is_moment(moment)
+        {
+            let message = format!("{param} is {moment:?}; give a moment in UTC, or its beginning, such as 2026-11");
+            return Err(ApiError::invalid(param, message));
+        }
+    }
+    Ok(())
 }
 
 /// RFC 3339's beginning: digits and separators in their places.

@@ -44,9 +44,15 @@ pub(crate) async fn tile(
     }
 }
 
-/// The log's name and public key, as `cairn.pub` holds them.
+/// The log's name and public key, as `cairn.pub` holds them, and every change of that key.
 #[utoipa::path(operation_id = "log_key", tag = "log", responses((status = 200, body = LogKey)))]
 #[get("/v1/log/key")]
-pub(crate) async fn key(_caller: Allowed<Anyone>, state: Data<AppState>) -> Json<LogKey> {
-    Json(LogKey { origin: state.ledger.origin().to_string(), key: state.ledger.key().to_string() })
+pub(crate) async fn key(_caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<LogKey>, ApiError> {
+    let rotations = |log: &Log| log.rotations().iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    let rotations = state.ledger.read(rotations).await.map_err(ApiError::internal)?;
+    Ok(Json(LogKey {
+        origin: state.ledger.origin().to_string(),
+        key: state.ledger.key().to_string(),
+        rotations: rotations.map_err(ApiError::internal)?,
+    }))
 }

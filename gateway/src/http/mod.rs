@@ -32,6 +32,7 @@ mod datanets;
 mod embeddings;
 mod files;
 mod fine_tuning;
+mod generations;
 mod ingest;
 mod jobs;
 mod keys;
@@ -40,12 +41,15 @@ mod log;
 mod lora;
 mod models;
 pub(crate) mod ops;
+mod quotas;
+mod records;
 mod search;
 mod sign_in;
 pub(crate) mod spans;
 mod sse;
 pub(crate) mod studio;
 mod tools;
+mod usage;
 
 pub(crate) use keys::valid_subject;
 
@@ -60,6 +64,9 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(models::load)
         .service(models::unload)
         .service(search::search)
+        .service(records::list)
+        .service(records::export)
+        .service(records::entry)
         .service(attributions::retrieve)
         .service(attributions::proof)
         .service(attributions::retrieve_influence)
@@ -117,6 +124,12 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(adapters::grant)
         .service(adapters::revoke)
         .service(adapters::delete)
+        .service(generations::list)
+        .service(generations::grants)
+        .service(generations::uses)
+        .service(quotas::list)
+        .service(quotas::set)
+        .service(quotas::reset)
         .service(lora::load)
         .service(lora::unload)
         .service(files::create)
@@ -145,12 +158,14 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(jobs::cancel)
         .service(keys::create)
         .service(keys::list)
+        .service(keys::change)
         .service(keys::revoke)
         .service(keys::me)
         .service(sign_in::session)
         .service(sign_in::login)
         .service(sign_in::callback)
         .service(sign_in::logout)
+        .service(usage::usage)
         .service(log::checkpoint)
         .service(log::tile)
         .service(log::key)
@@ -214,7 +229,9 @@ pub(crate) async fn response_headers(
     let status = response.status().as_str().to_owned();
     metrics::counter!("cairn_http_requests_total", "route" => route.clone(), "status" => status).increment(1);
     metrics::histogram!("cairn_http_request_seconds", "route" => route).record(elapsed.as_secs_f64());
+    let request = response.request().clone();
     let headers = response.headers_mut();
+    crate::limits::headers(&request, headers);
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(HeaderName::from_static("x-request-id"), value);
     }

@@ -17,6 +17,7 @@ use crate::{
     config::MAX_CANDIDATES,
     convert,
     error::{ApiError, Code},
+    limits::Admitted,
     pipeline,
     state::AppState,
 };
@@ -26,6 +27,7 @@ use crate::{
 #[post("/v1/search")]
 pub(crate) async fn search(
     caller: Allowed<Applications>,
+    _admitted: Admitted,
     state: Data<AppState>,
     request: Json<SearchRequest>,
 ) -> Result<Json<SearchResponse>, ApiError> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, records::Served};
 
 /// One record with its openings.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(crate) struct StoredAttribution {
     /// As returned, with a receipt that is filled in when read.
     pub(crate) attribution: serde_json::Value,
     pub(crate) log_index: Option<u64>,
+    /// The base that answered; none until it is stored.
+    pub(crate) base: Option<String>,
 }
 
 /// What a record commits to.
@@ -33,9 +35,11 @@ pub(crate) struct Private {
 
 impl Store {
     /// Writes a record that the log does not have yet.
-    pub(crate) async fn create_attribution(&self, new: &StoredAttribution) -> Result<(), StoreError> {
+    pub(crate) async fn create_attribution(&self, new: &StoredAttribution, served: &Served) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
         sqlx::query(
-            "INSERT INTO attributions (id, subject, created_at, record, private, attribution) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attributions (id, subject, created_at, record, private, attribution, base)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&new.id)
         .bind(&new.subject)
@@ -43,8 +47,32 @@ impl Store {
         .bind(&new.record)
         .bind(serde_json::to_string(&new.private)?)
         .bind(new.attribution.to_string())
-        .execute(&self.pool)
+        .bind(&served.base)
+        .execute(&mut *transaction)
         .await?;
+        sqlx::query(
+            "INSERT OR IGNORE INTO used_rows (datanet, seq, answer, n)
+             SELECT json_extract(value, '$.datanet'), json_extract(value, '$.seq'), ?1, json_extract(value, '$.in_prompt')
+             FROM json_each(?2, '$.retrieval.candidates') WHERE json_extract(value, '$.in_prompt') IS NOT NULL",
+        )
+        .bind(&new.id)
+        .bind(&new.record)
+        .execute(&mut *transaction)
+        .await?;
+        for (alias, generation) in &served.adapters {
+            sqlx::query(
+                "INSERT OR IGNORE INTO adapter_uses (answer, base, alias, generation, subject, at) VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&new.id)
+            .bind(&served.base)
+            .bind(alias)
+            .bind(generation)
+            .bind(&new.subject)
+            .bind(&new.created_at)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -95,7 +123,7 @@ impl Store {
     }
 }
 
-fn attribution(row: &SqliteRow) -> Result<StoredAttribution, StoreError> {
+pub(super) fn attribution(row: &SqliteRow) -> Result<StoredAttribution, StoreError> {
     Ok(StoredAttribution {
         id: row.get("id"),
         subject: row.get("subject"),
@@ -104,5 +132,6 @@ fn attribution(row: &SqliteRow) -> Result<StoredAttribution, StoreError> {
         private: serde_json::from_str(row.get("private"))?,
         attribution: serde_json::from_str(row.get("attribution"))?,
         log_index: row.get::<Option<i64>, _>("log_index").and_then(|index| u64::try_from(index).ok()),
+        base: row.get("base"),
     })
 }

@@ -4,7 +4,7 @@ use cairn_openapi::ledger::{LedgerLine, LedgerQuery};
 use cairn_proof::{Hash, Salt, uses};
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{Store, StoreError, now};
+use super::{Store, StoreError, now, records::concerning};
 
 /// A contributor as the log knows them.
 #[derive(Debug, Clone)]
@@ -111,16 +111,26 @@ impl Store {
         Ok(())
     }
 
-    /// The lines of the ledger that a query asks for, oldest first; `owner`: only of datanets that they own.
+    /// The lines of the ledger that a query asks for, oldest first; `concerns`: only those of datanets that they
+    /// own, and with passages that they contributed.
     pub(crate) async fn ledger(
         &self,
         query: &LedgerQuery,
-        owner: Option<&str>,
+        concerns: Option<&str>,
         limit: u32,
     ) -> Result<Vec<LedgerLine>, StoreError> {
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT uses.*, attributions.log_index AS record_index, influence.log_index AS influence_index, \
-             influence.method AS method FROM uses JOIN attributions ON attributions.id = uses.answer \
+             influence.method AS method FROM ",
+        );
+        match concerns {
+            Some(subject) => concerning(&mut sql, subject),
+            None => {
+                sql.push("uses");
+            }
+        }
+        sql.push(
+            " JOIN attributions ON attributions.id = uses.answer \
              LEFT JOIN influence ON influence.id = uses.answer AND influence.state = 'measured' \
              WHERE attributions.log_index IS NOT NULL",
         );
@@ -136,11 +146,6 @@ impl Store {
         if let Some(after) = &query.after {
             sql.push(" AND (uses.at, uses.answer) > (SELECT created_at, id FROM attributions WHERE id = ")
                 .push_bind(after.clone())
-                .push(")");
-        }
-        if let Some(owner) = owner {
-            sql.push(" AND uses.datanet IN (SELECT name FROM datanets WHERE owner = ")
-                .push_bind(owner.to_owned())
                 .push(")");
         }
         sql.push(" ORDER BY uses.at, uses.answer, uses.datanet, uses.contributor LIMIT ").push_bind(limit);

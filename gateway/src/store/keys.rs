@@ -1,9 +1,9 @@
 //! API keys. Only a hash of each secret is kept.
 
-use cairn_openapi::keys::{CreatedKey, Key, NewKey, Role};
+use cairn_openapi::keys::{CreatedKey, Key, KeyChange, KeyLimits, NewKey, Role};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use subtle::ConstantTimeEq;
 
 use super::{Store, StoreError, now};
@@ -26,16 +26,22 @@ impl Store {
             created_at: now(),
             expires_at,
             revoked_at: None,
+            limits: new.limits,
         };
-        sqlx::query("INSERT INTO keys (id, subject, roles, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(&key.id)
-            .bind(&key.subject)
-            .bind(serde_json::to_string(&key.roles)?)
-            .bind(digest(&secret))
-            .bind(&key.created_at)
-            .bind(&key.expires_at)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO keys (id, subject, roles, hash, created_at, expires_at, requests_per_minute, tokens_per_day)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&key.id)
+        .bind(&key.subject)
+        .bind(serde_json::to_string(&key.roles)?)
+        .bind(digest(&secret))
+        .bind(&key.created_at)
+        .bind(&key.expires_at)
+        .bind(key.limits.requests_per_minute)
+        .bind(key.limits.tokens_per_day.map(signed))
+        .execute(&self.pool)
+        .await?;
         Ok(CreatedKey { secret, key })
     }
 
@@ -57,6 +63,37 @@ impl Store {
         rows.iter().map(key).collect()
     }
 
+    /// Changes what a key may do, and how much.
+    pub(crate) async fn change_key(&self, id: &str, change: &KeyChange) -> Result<KeyChanged, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let before = administrators(&mut transaction).await?;
+        if let Some(roles) = &change.roles {
+            sqlx::query("UPDATE keys SET roles = ? WHERE id = ? AND revoked_at IS NULL")
+                .bind(serde_json::to_string(roles)?)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        if let Some(limits) = change.limits {
+            sqlx::query(
+                "UPDATE keys SET requests_per_minute = ?, tokens_per_day = ? WHERE id = ? AND revoked_at IS NULL",
+            )
+            .bind(limits.requests_per_minute)
+            .bind(limits.tokens_per_day.map(signed))
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        if before > 0 && administrators(&mut transaction).await? == 0 {
+            return Ok(KeyChanged::LastAdministrator);
+        }
+        let row = sqlx::query("SELECT * FROM keys WHERE id = ? AND revoked_at IS NULL").bind(id);
+        let Some(row) = row.fetch_optional(&mut *transaction).await? else { return Ok(KeyChanged::Missing) };
+        let key = key(&row)?;
+        transaction.commit().await?;
+        Ok(KeyChanged::Done(key))
+    }
+
     /// Revokes a key; false when there is none of that id.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
@@ -68,6 +105,25 @@ impl Store {
     }
 }
 
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyChanged {
+    Done(Key),
+    /// There is no key of that id, or it is revoked.
+    Missing,
+    /// Nobody would be left who may change it back.
+    LastAdministrator,
+}
+
+/// Valid keys of administrators.
+async fn administrators(transaction: &mut Transaction<'_, Sqlite>) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
+         AND EXISTS (SELECT 1 FROM json_each(roles) WHERE value = 'admin')",
+    );
+    Ok(row.bind(now()).fetch_one(&mut **transaction).await?.get(0))
+}
+
 fn key(row: &SqliteRow) -> Result<Key, StoreError> {
     let roles: Vec<Role> = serde_json::from_str(row.get("roles"))?;
     Ok(Key {
@@ -77,7 +133,16 @@ fn key(row: &SqliteRow) -> Result<Key, StoreError> {
         created_at: row.get("created_at"),
         expires_at: row.get("expires_at"),
         revoked_at: row.get("revoked_at"),
+        limits: KeyLimits {
+            requests_per_minute: row.get("requests_per_minute"),
+            tokens_per_day: row.get::<Option<i64>, _>("tokens_per_day").and_then(|tokens| u64::try_from(tokens).ok()),
+        },
     })
+}
+
+/// SQLite's integers are signed.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Secrets hold 256 random bits, so a plain hash is as good as a slow one.
@@ -89,11 +154,42 @@ fn digest(secret: &str) -> String {
 mod tests {
     use super::*;
 
+    fn new_key(roles: Vec<Role>, expires_in_days: Option<u32>) -> NewKey {
+        NewKey { subject: "app".into(), roles, expires_in_days, limits: KeyLimits::default() }
+    }
+
+    #[tokio::test]
+    async fn roles_and_limits_change_but_the_last_administrator_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let admin = store.create_key(&new_key(vec![Role::Admin], None)).await.unwrap().key;
+        let app = store.create_key(&new_key(vec![Role::App], None)).await.unwrap();
+        let limits = KeyLimits { requests_per_minute: Some(3), tokens_per_day: Some(u64::MAX) };
+        let change = KeyChange { roles: Some(vec![Role::Auditor]), limits: Some(limits) };
+        let done = async |id: &str, change: &KeyChange| match store.change_key(id, change).await.unwrap() {
+            KeyChanged::Done(key) => key,
+            other => panic!("{other:?}"),
+        };
+        let changed = done(&app.key.id, &change).await;
+        assert_eq!(changed.roles, [Role::Auditor]);
+        assert_eq!(changed.limits.requests_per_minute, Some(3));
+        assert_eq!(store.key_of_secret(&app.secret).await.unwrap().unwrap(), changed);
+        let only_roles = KeyChange { roles: Some(vec![Role::App]), limits: None };
+        assert_eq!(done(&app.key.id, &only_roles).await.limits, changed.limits);
+        let refused = store.change_key(&admin.id, &only_roles).await.unwrap();
+        assert_eq!(refused, KeyChanged::LastAdministrator);
+        assert_eq!(store.keys().await.unwrap().iter().find(|key| key.id == admin.id).unwrap().roles, [Role::Admin]);
+        done(&app.key.id, &KeyChange { roles: Some(vec![Role::Admin]), limits: None }).await;
+        done(&admin.id, &only_roles).await;
+        store.revoke_key(&admin.id).await.unwrap();
+        assert_eq!(store.change_key(&admin.id, &only_roles).await.unwrap(), KeyChanged::Missing);
+    }
+
     #[tokio::test]
     async fn only_the_whole_secret_of_a_live_key_opens() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("db")).await.unwrap();
-        let new = NewKey { subject: "app".into(), roles: vec![Role::App], expires_in_days: Some(1) };
+        let new = new_key(vec![Role::App], Some(1));
         let made = store.create_key(&new).await.unwrap();
         assert_eq!(store.key_of_secret(&made.secret).await.unwrap().unwrap().subject, "app");
         let mut other = made.secret.clone();
@@ -111,7 +207,7 @@ mod tests {
     async fn an_expired_key_does_not_open() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("db")).await.unwrap();
-        let new = NewKey { subject: "app".into(), roles: vec![Role::App], expires_in_days: Some(0) };
+        let new = new_key(vec![Role::App], Some(0));
         let made = store.create_key(&new).await.unwrap();
         assert!(store.key_of_secret(&made.secret).await.unwrap().is_none());
     }

@@ -20,9 +20,11 @@ pub(crate) mod grants;
 pub(crate) mod influence;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod records;
 pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod training;
+pub(crate) mod usage;
 
 /// The relational store. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -160,6 +160,22 @@ impl Store {
         row.as_ref().map(training).transpose()
     }
 
+    /// The job of an owner that a generation on a base came of.
+    pub(crate) async fn training_of(
+        &self,
+        generation: &str,
+        base: &str,
+        owner: &str,
+    ) -> Result<Option<StoredTraining>, StoreError> {
+        let row = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE generation = ? AND base = ? AND owner = ? LIMIT 1")
+            .bind(generation)
+            .bind(base)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(training).transpose()
+    }
+
     /// Jobs of `owner` (`None`: everyone's), newest first, at most `limit` after `after`.
     pub(crate) async fn trainings(
         &self,

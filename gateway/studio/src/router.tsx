@@ -19,7 +19,7 @@ const oneOf = <T extends string>(value: unknown, known: readonly T[]): { tab?: T
 // Tabs stand in the address; what is not one of them is left out.
 const TABS = ["browse", "search", "terms", "add", "access", "about"] as const;
 const AUDIT_TABS = ["proof", "record", "uses", "log"] as const;
-const ADMIN_TABS = ["models", "keys", "health"] as const;
+const ADMIN_TABS = ["models", "keys", "roles", "limits", "usage", "health"] as const;
 export type Tab = (typeof TABS)[number];
 export type AuditTab = (typeof AUDIT_TABS)[number];
 export type AdminTab = (typeof ADMIN_TABS)[number];
@@ -94,12 +94,24 @@ const run = createRoute({
   component: lazyRouteComponent(() => import("./pages/train/run"), "RunPage"),
 });
 
+/** Which records: one by its id, or those that fit. */
+export interface RecordSearch {
+  id?: string;
+  model?: string;
+  adapter?: string;
+  subject?: string;
+  contributor?: string;
+  datanet?: string;
+  from?: string;
+  to?: string;
+}
+
 const audit = createRoute({
   getParentRoute: () => root,
   path: "/audit",
-  validateSearch: (search): { tab?: AuditTab; id?: string } => ({
+  validateSearch: (search): { tab?: AuditTab } & RecordSearch => ({
     ...oneOf(search.tab, AUDIT_TABS),
-    ...given(search, "id"),
+    ...given(search, "id", "model", "adapter", "subject", "contributor", "datanet", "from", "to"),
   }),
   component: lazyRouteComponent(() => import("./pages/audit/audit"), "Audit"),
 });

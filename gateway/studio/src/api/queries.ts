@@ -136,7 +136,24 @@ export const adapterHistory = (base: string, name: string) =>
   queryOptions({
     queryKey: ["adapters", base, name, "history"],
     queryFn: async () =>
-      body(await api.GET("/v1/adapters/{base}/{name}/history", { params: { path: { base, name } } })).data,
+      body(await api.GET("/v1/adapters/{base}/{name}/history", { params: { path: { base, name } } })),
+  });
+
+/** Every stored generation on a base, of the caller or of an owner, following pages to the end. */
+export const generations = (base: string, owner?: string) =>
+  queryOptions({
+    queryKey: ["adapters", base, "", "generations", owner ?? ""],
+    queryFn: async () => {
+      const all: Schemas["GenerationInfo"][] = [];
+      let after: string | null | undefined;
+      do {
+        const query = { base, limit: 200, ...(owner ? { owner } : {}), ...(after ? { after } : {}) };
+        const page = body(await api.GET("/v1/adapter_generations", { params: { query } }));
+        all.push(...page.data);
+        after = page.next;
+      } while (after);
+      return all;
+    },
   });
 
 export const attribution = (id: string) =>

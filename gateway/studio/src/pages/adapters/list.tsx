@@ -11,6 +11,7 @@ import { Badge, Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
 import { Ago, Hash } from "../../ui/text";
+import { Unnamed } from "./unnamed";
 import { UploadDialog } from "./upload";
 import "./adapters.css";
 
@@ -56,6 +57,8 @@ export function Adapters() {
   );
 }
 
+const SHARED = { private: "its owner", granted: "those granted", public: "everyone" } as const;
+
 function OfBase({ base, mayUpload }: { base: Schemas["Model"]; mayUpload: boolean }) {
   const { data, error } = useQuery(adapters(base.id));
   return (
@@ -77,8 +80,8 @@ function OfBase({ base, mayUpload }: { base: Schemas["Model"]; mayUpload: boolea
                 <tr>
                   <th scope="col">Name</th>
                   <th scope="col">Generation</th>
-                  <th scope="col">Canary</th>
-                  <th scope="col">Shared</th>
+                  <th scope="col">On trial</th>
+                  <th scope="col">Shared with</th>
                   <th scope="col">Owner</th>
                   <th scope="col">Changed</th>
                 </tr>
@@ -102,7 +105,7 @@ function OfBase({ base, mayUpload }: { base: Schemas["Model"]; mayUpload: boolea
                       {alias.canary ? `${alias.canary.percent}%` : <span className="quiet">none</span>}
                     </td>
                     <td>
-                      <Badge>{alias.visibility}</Badge>
+                      <Badge>{SHARED[alias.visibility]}</Badge>
                     </td>
                     <td>{alias.owner}</td>
                     <td className="quiet">
@@ -115,6 +118,7 @@ function OfBase({ base, mayUpload }: { base: Schemas["Model"]; mayUpload: boolea
           )}
         </TableCard>
       )}
+      {mayUpload && <Unnamed base={base.id} />}
     </section>
   );
 }

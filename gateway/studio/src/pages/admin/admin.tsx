@@ -1,4 +1,4 @@
-// Administration: models, keys, and how the gateway is doing.
+// Administration: models, keys, roles, limits, usage, and how the gateway is doing.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { api, body, type Schemas } from "../../api/client";
@@ -12,6 +12,9 @@ import { Tabs } from "../../ui/tabs";
 import { bytes, count, Hash } from "../../ui/text";
 import { Health } from "./health";
 import { Keys } from "./keys";
+import { Limits } from "./quotas";
+import { Roles } from "./roles";
+import { Usage } from "./usage";
 import "./admin.css";
 
 export function Admin() {
@@ -23,16 +26,22 @@ export function Admin() {
       ? ([
           ["models", "Models"],
           ["keys", "API keys"],
+          ["roles", "Roles"],
+          ["limits", "Limits"],
         ] as [AdminTab, string][])
       : []),
     ["health", "Health"],
+    ["usage", "Usage"],
   ];
   const shown = tabs.some(([one]) => one === tab) ? (tab as AdminTab) : (tabs[0]?.[0] ?? "health");
   return (
-    <Page title="Admin" lead="Models, keys, and how the gateway is doing.">
+    <Page title="Admin" lead="Models, keys, roles, limits and usage, and how the gateway is doing.">
       <Tabs value={shown} tabs={tabs} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
         {shown === "models" && <Models />}
         {shown === "keys" && <Keys />}
+        {shown === "roles" && <Roles />}
+        {shown === "limits" && <Limits />}
+        {shown === "usage" && <Usage />}
         {shown === "health" && <Health />}
       </Tabs>
     </Page>

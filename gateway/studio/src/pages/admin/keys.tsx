@@ -1,4 +1,4 @@
-// API keys: made, listed without their secrets, revoked.
+// API keys: made, listed without their secrets, changed, revoked.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Plus } from "lucide-react";
 import { type FormEvent, useState } from "react";
@@ -7,25 +7,16 @@ import { keys } from "../../api/queries";
 import { Button } from "../../ui/button";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { Badge, ErrorNote, Note, Waiting } from "../../ui/feedback";
-import { Checkbox, TextField } from "../../ui/field";
+import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
-import { Ago, CopyButton } from "../../ui/text";
-
-type Role = Schemas["Role"];
-
-const ROLES: [Role, string][] = [
-  ["app", "asks, searches and embeds"],
-  ["contributor", "also adds datapoints"],
-  ["steward", "makes datanets and decides who may use them"],
-  ["trainer", "uploads and publishes adapters"],
-  ["auditor", "reads every record, the log and the metrics"],
-  ["admin", "may do everything"],
-];
+import { Ago, CopyButton, count } from "../../ui/text";
+import { KeyFields, type KeyFieldsValue, limitsOf } from "./key-fields";
 
 export function Keys() {
   const client = useQueryClient();
   const { data, error } = useQuery(keys);
   const [making, setMaking] = useState(false);
+  const [changing, setChanging] = useState<Schemas["Key"] | null>(null);
   const [revoking, setRevoking] = useState<Schemas["Key"] | null>(null);
   return (
     <div className="stack">
@@ -45,6 +36,7 @@ export function Keys() {
               <tr>
                 <th scope="col">Subject</th>
                 <th scope="col">Roles</th>
+                <th scope="col">Limits</th>
                 <th scope="col">Made</th>
                 <th scope="col">Ends</th>
                 <th scope="col">
@@ -66,6 +58,9 @@ export function Keys() {
                       ))}
                     </span>
                   </td>
+                  <td className="small">
+                    <LimitsOf limits={key.limits} />
+                  </td>
                   <td className="quiet">
                     <Ago at={key.created_at} />
                   </td>
@@ -74,9 +69,18 @@ export function Keys() {
                     {key.revoked_at ? (
                       <Badge tone="bad">revoked</Badge>
                     ) : (
-                      <Button small look="danger" onClick={() => setRevoking(key)}>
-                        Revoke
-                      </Button>
+                      <span className="row row-end">
+                        <Button
+                          small
+                          aria-label={`Change the key ${key.id} of ${key.subject}`}
+                          onClick={() => setChanging(key)}
+                        >
+                          Change…
+                        </Button>
+                        <Button small look="danger" onClick={() => setRevoking(key)}>
+                          Revoke
+                        </Button>
+                      </span>
                     )}
                   </td>
                 </tr>
@@ -86,6 +90,7 @@ export function Keys() {
         </TableCard>
       )}
       <Make open={making} onClose={() => setMaking(false)} />
+      {changing && <Change key={changing.id} of={changing} onClose={() => setChanging(null)} />}
       <Confirm
         open={revoking !== null}
         onClose={() => setRevoking(null)}
@@ -105,7 +110,7 @@ export function Keys() {
 function Make({ open, onClose }: { open: boolean; onClose: () => void }) {
   const client = useQueryClient();
   const [subject, setSubject] = useState("");
-  const [roles, setRoles] = useState<Role[]>(["app"]);
+  const [fields, setFields] = useState<KeyFieldsValue>(BLANK);
   const [days, setDays] = useState("");
   const make = useMutation({
     mutationFn: async (key: Schemas["NewKey"]) => body(await api.POST("/v1/keys", { body: key })),
@@ -113,14 +118,19 @@ function Make({ open, onClose }: { open: boolean; onClose: () => void }) {
   });
   const close = () => {
     setSubject("");
-    setRoles(["app"]);
+    setFields(BLANK);
     setDays("");
     make.reset();
     onClose();
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    make.mutate({ subject: subject.trim(), roles, ...(days ? { expires_in_days: Number(days) } : {}) });
+    make.mutate({
+      subject: subject.trim(),
+      roles: fields.roles,
+      limits: limitsOf(fields),
+      ...(days ? { expires_in_days: Number(days) } : {}),
+    });
   };
   if (make.data) {
     return (
@@ -148,18 +158,7 @@ function Make({ open, onClose }: { open: boolean; onClose: () => void }) {
           value={subject}
           onChange={(event) => setSubject(event.target.value)}
         />
-        <fieldset className="roles">
-          <legend className="field-label">Roles</legend>
-          {ROLES.map(([role, text]) => (
-            <Checkbox
-              key={role}
-              checked={roles.includes(role)}
-              onChange={(on) => setRoles(on ? [...roles, role] : roles.filter((one) => one !== role))}
-            >
-              {role} <span className="quiet">{text}</span>
-            </Checkbox>
-          ))}
-        </fieldset>
+        <KeyFields value={fields} onChange={setFields} />
         <TextField
           label="Ends after (days)"
           type="number"
@@ -174,9 +173,69 @@ function Make({ open, onClose }: { open: boolean; onClose: () => void }) {
           <Button
             type="submit"
             look="primary"
-            disabled={!subject.trim() || roles.length === 0 || make.isPending}
+            disabled={!subject.trim() || fields.roles.length === 0 || make.isPending}
           >
             Make the key
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+const BLANK: KeyFieldsValue = { roles: ["app"], requests: "", tokens: "" };
+
+function LimitsOf({ limits }: { limits: Schemas["KeyLimits"] | undefined }) {
+  const said = [
+    limits?.requests_per_minute != null && `${count(limits.requests_per_minute)} requests/min`,
+    limits?.tokens_per_day != null && `${count(limits.tokens_per_day)} tokens/day`,
+  ].filter(Boolean);
+  return said.length > 0 ? said.join(", ") : <span className="quiet">none</span>;
+}
+
+/** Other roles and limits for a key; they hold from its next request on. */
+function Change({ of, onClose }: { of: Schemas["Key"]; onClose: () => void }) {
+  const client = useQueryClient();
+  const text = (limit: number | null | undefined) => (limit == null ? "" : String(limit));
+  const [fields, setFields] = useState<KeyFieldsValue>({
+    roles: of.roles,
+    requests: text(of.limits?.requests_per_minute),
+    tokens: text(of.limits?.tokens_per_day),
+  });
+  const change = useMutation({
+    mutationFn: async () =>
+      body(
+        await api.PATCH("/v1/keys/{id}", {
+          params: { path: { id: of.id } },
+          body: { roles: fields.roles, limits: limitsOf(fields) },
+        }),
+      ),
+    onSuccess: async () => {
+      await Promise.all([
+        client.invalidateQueries({ queryKey: ["keys"] }),
+        client.invalidateQueries({ queryKey: ["me"] }),
+      ]);
+      onClose();
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    change.mutate();
+  };
+  return (
+    <Dialog
+      open
+      onClose={onClose}
+      title={`The key of ${of.subject}`}
+      description="What you change holds from its next request on."
+    >
+      <form className="stack" onSubmit={submit}>
+        <KeyFields value={fields} onChange={setFields} />
+        <ErrorNote error={change.error} />
+        <div className="dialog-actions">
+          <Button onClick={onClose}>Cancel</Button>
+          <Button type="submit" look="primary" disabled={fields.roles.length === 0 || change.isPending}>
+            Save
           </Button>
         </div>
       </form>

@@ -1,14 +1,19 @@
-// The ledger: whose data answers drew on, by contributor, datanet and month, and every use with its record.
+// The ledger: whose data answers drew on, by contributor, datanet and month, and every use with its record. Auditors see
+// everyone's; others the uses of what they contributed and of datanets they own.
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, body, request, type Schemas } from "../../api/client";
+import { useCaller } from "../../api/roles";
 import { save } from "../../trail/names";
 import { Button } from "../../ui/button";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
 import { Ago, plural } from "../../ui/text";
+import { ProofsOf } from "./export";
+import { dayAfter } from "./period";
+import { UsesCheck } from "./uses-check";
 
 interface Period {
   contributor: string;
@@ -19,14 +24,14 @@ interface Period {
 
 /** What is asked of the gateway; a day stands for its beginning in UTC, and the last one is meant whole. */
 function asked({ contributor, datanet, from, to }: Period) {
-  const after = to && new Date(Date.parse(`${to}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10);
-  const given = { contributor: contributor.trim(), datanet: datanet.trim(), from, to: after };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+  const given = { contributor: contributor.trim(), datanet: datanet.trim(), from, to: to && dayAfter(to) };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value)) as Record<string, string>;
 }
 
 const LINES = 200;
 
 export function Contributors() {
+  const auditor = useCaller()?.may("auditors") ?? false;
   const [period, setPeriod] = useState<Period>({ contributor: "", datanet: "", from: "", to: "" });
   const query = asked(period);
   const { data, error } = useQuery({
@@ -38,8 +43,10 @@ export function Contributors() {
   return (
     <div className="stack">
       <p className="audit-lead quiet">
-        Every use of contributed data, and how much of each answer’s help it was: what a payout would be
-        computed from. Each line leads to its record in the log.
+        {auditor
+          ? "Every use of contributed data, and how much of each answer’s help it was: what a payout would be computed from. "
+          : "Every answer that drew on what you contributed, or on a datanet that you own, and how much of its help that was. "}
+        Each line leads to what the log holds of that answer.
       </p>
       <div className="card card-pad ledger-query">
         <TextField
@@ -58,6 +65,7 @@ export function Contributors() {
         <Found
           ledger={data}
           query={query}
+          auditor={auditor}
           onContributor={(contributor) => setPeriod({ ...period, contributor })}
         />
       )}
@@ -68,28 +76,43 @@ export function Contributors() {
 function Found({
   ledger,
   query,
+  auditor,
   onContributor,
 }: {
   ledger: Schemas["Ledger"];
   query: Record<string, string>;
+  auditor: boolean;
   onContributor: (name: string) => void;
 }) {
   if (ledger.lines.length === 0) {
     return (
       <div className="card">
-        <Empty title="No use in this period">
-          Answers that draw on a datanet show up here, one line a contributor.
-        </Empty>
+        {auditor || Object.keys(query).length > 0 ? (
+          <Empty title={auditor ? "No use in this period" : "No use of yours fits"}>
+            Answers that draw on a datanet show up here, one line a contributor.
+          </Empty>
+        ) : (
+          <Empty title="No answer has drawn on your data yet">
+            What you contribute to a datanet shows up here once an answer draws on it; so does every use of a
+            datanet that you own. Uses of others’ data are for auditors to see.
+          </Empty>
+        )}
       </div>
     );
   }
   return (
     <>
       <Totals totals={ledger.totals} onContributor={onContributor} />
+      <p className="quiet small audit-lead">
+        A share of 100 % means that all the help the passages were to an answer came from this contributor.
+        The sum of shares counts it in whole answers: 2.5 is as much help as two and a half answers had.
+        Shares are measured after an answer was given.
+      </p>
+      {query.contributor && <UsesCheck key={query.contributor} contributor={query.contributor} />}
       <section className="stack" aria-labelledby="uses">
         <div className="row row-wrap">
           <h2 id="uses">Every use</h2>
-          <Export query={query} />
+          <Export query={query} proofs={auditor} />
         </div>
         {(ledger.has_more || ledger.lines.length > LINES) && (
           <Note>
@@ -165,7 +188,7 @@ function Totals({
               Measured
             </th>
             <th scope="col" className="number">
-              Answers’ worth
+              Sum of shares
             </th>
           </tr>
         </thead>
@@ -191,7 +214,7 @@ function Totals({
 }
 
 /** The period as files, as the gateway writes them. */
-function Export({ query }: { query: Record<string, string> }) {
+function Export({ query, proofs }: { query: Record<string, string>; proofs: boolean }) {
   const [error, setError] = useState<unknown>();
   const fetched = async (format: "csv" | "json") => {
     setError(undefined);
@@ -203,7 +226,7 @@ function Export({ query }: { query: Record<string, string> }) {
     }
   };
   return (
-    <div className="row push">
+    <div className="row row-wrap push">
       <ErrorNote error={error} />
       <Button small onClick={() => fetched("csv")}>
         Download CSV
@@ -211,6 +234,7 @@ function Export({ query }: { query: Record<string, string> }) {
       <Button small onClick={() => fetched("json")}>
         Download JSON
       </Button>
+      {proofs && <ProofsOf query={query} />}
     </div>
   );
 }

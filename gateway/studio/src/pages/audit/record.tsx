@@ -1,13 +1,14 @@
 // A record: the question, the answer with its citations, and the trail of each.
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import type { Schemas } from "../../api/client";
+import { ApiError, type Schemas } from "../../api/client";
 import { attribution } from "../../api/queries";
 import { supports } from "../../trail/supported";
 import { Trail } from "../../trail/trail";
 import { ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { Ago, Hash } from "../../ui/text";
 import { AnswerText } from "../chat/answer-text";
+import { PublicRecord } from "./public-record";
 import "../chat/chat.css";
 
 /** What the studio reads of a stored request and response; the API's description leaves them open. */
@@ -31,6 +32,8 @@ interface Entry {
 export function RecordView({ id }: { id: string }) {
   const { data, error } = useQuery(attribution(id));
   const [n, setN] = useState<number | null>(null);
+  // Whose data was drawn on may read the log's entry, and no more.
+  if (error instanceof ApiError && error.status === 404) return <PublicRecord id={id} missing={error} />;
   if (error) return <ErrorNote error={error} />;
   if (!data) return <Waiting lines={6} />;
   const entry = data.record as Entry;

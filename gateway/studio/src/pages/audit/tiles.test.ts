@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hex } from "../../verify/bytes.ts";
 import { leafHash, nodeHash } from "../../verify/merkle.ts";
-import { roots } from "./tiles.ts";
+import { entriesOf, roots, rootsOf, tileOf } from "./tiles.ts";
 
 const SIZE = 700;
 const leaves = await Promise.all(
@@ -54,4 +54,41 @@ test("a tile of another length is refused", async () => {
     roots(1, SIZE, async () => new Uint8Array(32)),
     /tile .* has 32 bytes/,
   );
+});
+
+test("several sizes at once, of which none needs more than the tiles of the last", async () => {
+  const found = await rootsOf([3, 256, 513, 700], SIZE, read([]));
+  const expected = await Promise.all([3, 256, 513, 700].map((size) => defined(leaves.slice(0, size))));
+  assert.deepEqual(found, expected);
+});
+
+/** Bundles of entries beside the tiles. */
+const withEntries =
+  (change = (bytes: Uint8Array) => bytes) =>
+  async (path: string) => {
+    if (!path.startsWith("entries/")) return read([])(path);
+    const tile = Number.parseInt(path.slice("entries/".length), 10);
+    const parts: number[] = [];
+    for (let n = tile * 256; n < Math.min((tile + 1) * 256, SIZE); n += 1) {
+      const text = new TextEncoder().encode(`entry ${n}`);
+      parts.push(text.length >> 8, text.length & 255, ...text);
+    }
+    return change(Uint8Array.from(parts));
+  };
+
+test("entries are read from their bundle, and are those of the tree", async () => {
+  const last = await entriesOf(tileOf(699), SIZE, withEntries());
+  assert.equal(last.length, 188);
+  assert.deepEqual(last.at(-1)?.index, 699);
+  assert.equal(new TextDecoder().decode(last[0]?.bytes), "entry 512");
+  assert.equal((await entriesOf(0, SIZE, withEntries())).length, 256);
+});
+
+test("an entry that was changed, or a bundle that is cut short or too long, is refused", async () => {
+  const spoiled = withEntries((bytes) => bytes.with(5, (bytes[5] ?? 0) ^ 1));
+  await assert.rejects(entriesOf(0, SIZE, spoiled), /entry 0 is not the one in the tree/);
+  const cut = withEntries((bytes) => bytes.slice(0, -1));
+  await assert.rejects(entriesOf(2, SIZE, cut), /ends within entry 699/);
+  const long = withEntries((bytes) => Uint8Array.from([...bytes, 0, 0]));
+  await assert.rejects(entriesOf(2, SIZE, long), /longer than its entries/);
 });

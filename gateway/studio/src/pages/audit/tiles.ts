@@ -1,7 +1,7 @@
 // Roots of a log, recomputed from its tiles (C2SP tlog-tiles): tile `L/N` holds up to 256 hashes, each over a perfect
 // subtree of 256^L entries. A log only appends, so the root of any earlier size can be computed as well.
 import { hex } from "../../verify/bytes.ts";
-import { nodeHash } from "../../verify/merkle.ts";
+import { leafHash, nodeHash } from "../../verify/merkle.ts";
 
 /** Fetches a tile by its path, such as `0/x001/067` or, while it is not full, `0/000.p/12`. */
 export type ReadTile = (path: string) => Promise<Uint8Array>;
@@ -12,6 +12,11 @@ const HASH = 32;
 
 /** RFC 6962 roots of a log's first `older` and of all its `size` entries, from the tiles of `size`. */
 export async function roots(older: number, size: number, read: ReadTile): Promise<[string, string]> {
+  return (await rootsOf([older, size], size, read)) as [string, string];
+}
+
+/** RFC 6962 roots of a log at several sizes, none beyond `size`, from the tiles of `size`. */
+export async function rootsOf(sizes: number[], size: number, read: ReadTile): Promise<string[]> {
   const known = new Map<string, Promise<Uint8Array>>();
   const hashes = (level: number, tile: number): Promise<Uint8Array> => {
     const full = Math.floor(size / WIDTH ** level);
@@ -46,7 +51,44 @@ export async function roots(older: number, size: number, read: ReadTile): Promis
     }
     return hash ?? EMPTY;
   };
-  return [await root(older), await root(size)];
+  const found: string[] = [];
+  for (const wanted of sizes) found.push(await root(wanted));
+  return found;
+}
+
+/**
+ * The entries of bundle `tile` of a log of `size` entries, each with its leaf hash. Throws unless every one is what the
+ * tree's lowest tile says.
+ */
+export async function entriesOf(
+  tile: number,
+  size: number,
+  read: ReadTile,
+): Promise<{ index: number; bytes: Uint8Array<ArrayBuffer>; leaf: string }[]> {
+  const width = Math.min(WIDTH, size - tile * WIDTH);
+  const name = `${numbered(tile)}${width < WIDTH ? `.p/${width}` : ""}`;
+  const [bundle, hashes] = await Promise.all([read(`entries/${name}`), read(`0/${name}`)]);
+  sized(hashes, width, `0/${name}`);
+  const entries = [];
+  let at = 0;
+  for (let n = 0; n < width; n += 1) {
+    const length = ((bundle[at] ?? 0) << 8) + (bundle[at + 1] ?? 0);
+    const bytes = Uint8Array.from(bundle.subarray(at + 2, at + 2 + length));
+    if (at + 2 > bundle.length || bytes.length !== length)
+      throw new Error(`the bundle ${name} ends within entry ${tile * WIDTH + n}`);
+    const leaf = await leafHash(bytes);
+    if (leaf !== hex(hashes.slice(n * HASH, (n + 1) * HASH)))
+      throw new Error(`entry ${tile * WIDTH + n} is not the one in the tree: its hash differs`);
+    entries.push({ index: tile * WIDTH + n, bytes, leaf });
+    at += 2 + length;
+  }
+  if (at !== bundle.length) throw new Error(`the bundle ${name} is longer than its entries`);
+  return entries;
+}
+
+/** The bundle that entry `index` is in. */
+export function tileOf(index: number): number {
+  return Math.floor(index / WIDTH);
 }
 
 /** SHA-256 of nothing: the root of a log without entries. */
