@@ -241,6 +241,13 @@ pub struct NewAbsence {
     pub until: String,
 }
 
+/// What the caller has said of being away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnAbsence {
+    /// Until when, and who votes meanwhile; none: the caller votes.
+    pub absence: Option<NewAbsence>,
+}
+
 /// A grant on a datanet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Grant {

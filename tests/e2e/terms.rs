@@ -182,12 +182,15 @@ async fn what_is_referred_is_decided_by_the_right_people() {
     // Who is away has a deputy, for that time.
     let until = (chrono::Utc::now() + chrono::Duration::hours(1)).to_rfc3339();
     let away = json!({"delegate": deputy_name, "until": until});
+    assert_eq!(two.get("/v1/absence").await.ok(), json!({"absence": null}));
     assert_eq!(two.send(two.request(Method::PUT, "/v1/absence").json(&away)).await.status, 204);
+    assert_eq!(two.get("/v1/absence").await.ok()["absence"]["delegate"], deputy_name.as_str());
     assert_eq!(deputy.get("/v1/access_requests/inbox").await.ok()["data"][0]["id"], id.as_str());
     let granted = vote(deputy, true).await.ok();
     assert_eq!((&granted["status"], &granted["decided_by"]), (&json!("granted"), &json!("review")), "{granted}");
     assert_eq!(granted["votes"][1]["on_behalf_of"], two_name.as_str());
     assert_eq!(two.delete("/v1/absence").await.status, 204);
+    assert_eq!(two.get("/v1/absence").await.ok(), json!({"absence": null}));
     assert_eq!(ids(&search(&app, &name, json!({})).await).len(), 3);
     vote(two, false).await.error(409, "already_exists");
 

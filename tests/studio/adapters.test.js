@@ -1,7 +1,7 @@
 // Adapters: refused and accepted uploads with their report, a canary, and rolling back.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, api, browser, clean, open, visit } from "./browser.js";
+import { accessible, api, browser, clean, open, threads, visit } from "./browser.js";
 import { adapterArchive, BASE } from "./fixtures.js";
 
 after(() => browser.close());
@@ -84,7 +84,7 @@ test("the adapter can be chatted with, and its answer's record names the generat
   await page.getByLabel("Your question").fill("Say hello.");
   await page.keyboard.press("Enter");
   await page.locator(".answer-foot").waitFor({ timeout: 240_000 });
-  const [thread] = await page.evaluate(() => JSON.parse(localStorage.getItem("cairn.threads")));
+  const [thread] = await threads(page);
   const { generation } = await api("GET", `/v1/adapters/${BASE}/support`);
   assert.equal(thread.turns[0].answers[0].attribution.adapter_generation, generation);
   clean(page);

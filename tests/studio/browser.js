@@ -63,6 +63,10 @@ export async function visit(page, path) {
   await page.waitForSelector("h1");
 }
 
+/** An account's conversations, as its browser keeps them. */
+export const threads = (page, subject = "admin") =>
+  page.evaluate((name) => JSON.parse(localStorage.getItem(name) ?? "[]"), `cairn.threads:${subject}`);
+
 /** No exception, no console error (a CSP violation is one), no request to elsewhere. */
 export function clean(page) {
   assert.deepEqual(page.trouble, []);

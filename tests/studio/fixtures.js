@@ -87,6 +87,17 @@ export function adapterArchive(path, change = 0) {
   }
 }
 
+/** The golden adapter under a name, made over the API; gives its generation. */
+export async function uploaded(name) {
+  const form = new FormData();
+  const { name: filename, buffer } = adapterArchive("smollm2/adapter");
+  form.append("file", new Blob([buffer]), filename);
+  const sent = { method: "POST", headers: { authorization: `Bearer ${key}` }, body: form };
+  const response = await fetch(`${url}/v1/adapters?base=${BASE}&alias=${name}`, sent);
+  if (!response.ok) throw new Error(`${name} could not be uploaded: ${await response.text()}`);
+  return (await response.json()).generation;
+}
+
 /** A key for a test's own account. */
 export async function account(subject, ...roles) {
   return (await api("POST", "/v1/keys", { subject, roles })).secret;

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
-import { accessible, api, browser, clean, key, open, url, visit } from "./browser.js";
-import { CONTRIBUTOR, file, filledDatanet, lines } from "./fixtures.js";
+import { accessible, api, browser, clean, key, open, threads, url, visit } from "./browser.js";
+import { account, CONTRIBUTOR, file, filledDatanet, lines } from "./fixtures.js";
 
 after(() => browser.close());
 
@@ -24,8 +24,37 @@ test("a wrong key is refused in the gateway's words, the right one opens the stu
   clean(page);
 });
 
+/** A golden file of the proofs' crate, as text. */
+const golden = (name) => readFile(new URL(`../../index/proof/tests/golden/${name}`, import.meta.url), "utf8");
+
 let answered;
 let proof;
+
+test("a newcomer gets from signing in to a cited answer within a minute", async () => {
+  const newcomer = await account("a-newcomer", "steward");
+  const page = await open({ credential: null });
+  const started = Date.now();
+  await page.goto(`${url}/studio/`);
+  await page.getByLabel("API key or token").fill(newcomer);
+  await page.keyboard.press("Enter");
+  // Each step is a button of the page before it.
+  await page.getByRole("link", { name: "Create a datanet" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name").fill("first-steps");
+  await dialog.getByRole("button", { name: "Create", exact: true }).click();
+  await page.setInputFiles('input[type="file"]', file("mine.jsonl", lines));
+  await page.getByRole("button", { name: "Add to first-steps" }).click();
+  await page.getByRole("link", { name: "Ask it something" }).click();
+  await page.getByLabel("Your question").fill("What is a hash table?");
+  await page.keyboard.press("Enter");
+  await page.locator(".answer-text .chip").first().waitFor({ timeout: 60_000 });
+  const took = (Date.now() - started) / 1000;
+  console.log(`from signing in to a cited answer: ${took.toFixed(1)} s`);
+  assert.ok(took < 60, `it took ${took} s`);
+  await page.locator(".answer-text .chip").first().click();
+  await page.getByRole("region", { name: /^Source/ }).getByText(CONTRIBUTOR).waitFor();
+  clean(page);
+});
 
 test("from an empty datanet to a verified citation", async () => {
   const page = await open();
@@ -53,7 +82,7 @@ test("from an empty datanet to a verified citation", async () => {
   await page.getByLabel("Your question").fill("What is a hash table?");
   await page.keyboard.press("Enter");
   await page.getByText("What is stopped has no record").or(page.locator(".answer-foot")).waitFor({ timeout: 180_000 });
-  const [thread] = await page.evaluate(() => JSON.parse(localStorage.getItem("cairn.threads")));
+  const [thread] = await threads(page);
   answered = thread.turns[0].answers[0];
   assert.equal(answered.state, "done", answered.error);
 
@@ -75,6 +104,10 @@ test("from an empty datanet to a verified citation", async () => {
   await trail.getByText("Everything that was considered").click();
   await trail.getByText(`${record.attribution.candidates.length} candidates`).waitFor();
   await trail.getByText(`Record ${record.attribution.receipt.index} of the log`).waitFor();
+  // What stands before the datapoint, and after the checkpoint.
+  await trail.getByText("As its owner").waitFor();
+  await trail.getByText("No witness").waitFor();
+  await trail.getByText("On no blockchain").waitFor();
 
   const download = page.waitForEvent("download");
   await trail.getByRole("button", { name: "Download proof" }).click();
@@ -82,6 +115,8 @@ test("from an empty datanet to a verified citation", async () => {
   await trail.getByRole("button", { name: "Verify" }).click();
   await trail.locator('[data-verdict="proved"]').waitFor({ timeout: 30_000 });
   assert.equal(await trail.locator('.verify-step[data-status="failed"]').count(), 0);
+  // It says whose word the key is taken on.
+  await trail.locator(".verify-verdict", { hasText: "the key that this gateway gave this browser on" }).waitFor();
   assert.ok((await trail.locator('.verify-step[data-status="passed"]').count()) >= 10);
   clean(page);
 });
@@ -104,6 +139,53 @@ test("a proof verifies from its file with the network off; a spoiled one names w
   assert.equal(await failed.count(), 1);
   assert.match(await failed.getAttribute("data-step"), /contributor/);
   await page.context().setOffline(false);
+});
+
+test("a key from elsewhere is pinned and named, and another log's is refused", async () => {
+  const page = await open();
+  await visit(page, `/audit?tab=record&id=${answered.attribution.id}`);
+  const trail = page.getByRole("region", { name: "Source 1" });
+  await trail.getByRole("button", { name: "Pin a key from elsewhere" }).click();
+  const dialog = page.getByRole("dialog");
+  await accessible(page, "pin a key");
+  await dialog.getByLabel("Public key of the log").fill(await golden("cairn.pub"));
+  await dialog.getByRole("button", { name: "Pin it" }).click();
+  await dialog.getByRole("alert").getByText("it is the key of").waitFor();
+  const { key: own } = await api("GET", "/v1/log/key");
+  await dialog.getByLabel("Public key of the log").fill(own);
+  await dialog.getByRole("button", { name: "Pin it" }).click();
+  await trail.getByText("the key that you pinned on").waitFor();
+  await trail.getByRole("button", { name: "Verify" }).click();
+  await trail.locator('.verify-verdict[data-verdict="proved"]', { hasText: "with the key that you pinned" }).waitFor();
+  // A copied hash is said aloud.
+  await trail.getByRole("button", { name: "Copy leaf hash of the datapoint" }).click();
+  await page.getByRole("status").filter({ hasText: "leaf hash of the datapoint: copied" }).waitFor();
+  clean(page);
+});
+
+test("an anchor is checked in the browser against the block that the reader names", async () => {
+  const page = await open();
+  await visit(page, "/audit");
+  await page.getByLabel("Proof bundle").setInputFiles(file("anchored.cairn.json", await golden("anchored.json")));
+  await page.getByLabel("Public key of the log").setInputFiles(file("cairn.pub", await golden("cairn.pub")));
+  const step = page.locator('[data-step="log.anchor"]');
+  await page.locator('.verify-verdict[data-verdict="proved"]', { hasText: "yet to be confirmed" }).waitFor({ timeout: 30_000 });
+  assert.equal(await step.getAttribute("data-status"), "unconfirmed");
+  await accessible(page, "an anchor");
+  const hash = page.getByLabel("Hash of the block");
+  await hash.fill("0x12");
+  await page.getByRole("button", { name: "Check against it" }).click();
+  await page.getByRole("alert").filter({ hasText: "64 hexadecimal digits" }).waitFor();
+  await hash.fill(JSON.parse(await golden("anchored.json")).log.anchor.anchor.event.block_hash);
+  await page.getByRole("button", { name: "Check against it" }).click();
+  await page.locator('.verify-verdict[data-verdict="proved"]', { hasText: "All" }).waitFor({ timeout: 30_000 });
+  assert.equal(await step.getAttribute("data-status"), "passed");
+  await page.getByRole("button", { name: "Check without it" }).click();
+  await hash.fill("0".repeat(64));
+  await page.getByRole("button", { name: "Check against it" }).click();
+  await page.locator('.verify-verdict[data-verdict="failed"]').waitFor({ timeout: 30_000 });
+  assert.equal(await step.getAttribute("data-status"), "failed");
+  clean(page);
 });
 
 test("the log is seen to have only grown, and a rewritten past is refused", async () => {
@@ -141,7 +223,16 @@ test("the record is found by its id, with its question and its trail", async () 
 test("a file with a bad row is refused as a whole, and the row is named", async () => {
   const page = await open();
   await visit(page, "/datanets/trees?tab=add");
-  await page.setInputFiles('input[type="file"]', file("bad.jsonl", `${lines}\n{"id": "x"}`));
+  // More than a screenful, and each of them is named.
+  const bad = Array.from({ length: 30 }, (_, n) => `{"id": "bad-${n}"}`).join("\n");
+  await page.setInputFiles('input[type="file"]', file("bad.jsonl", `${lines}\n${bad}`));
+  await page.getByText("30 datapoints to mend").waitFor();
+  assert.equal(await page.getByRole("list", { name: "Rows to mend" }).getByRole("listitem").count(), 30);
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download the list" }).click();
+  const csv = (await readFile(await (await download).path())).toString("utf8").trim().split("\r\n");
+  assert.equal(csv[0], "line,reason");
+  assert.deepEqual(csv.slice(1).map((line) => Number(line.split(",")[0])), Array.from({ length: 30 }, (_, n) => n + 5));
   await page.getByRole("button", { name: "Add to trees" }).click();
   await page.getByRole("alert").getByText("line 5").waitFor({ timeout: 60_000 });
   assert.equal((await api("GET", "/v1/datanets/trees")).snapshot.size, 4);

@@ -271,6 +271,19 @@ pub(crate) async fn visible(state: &AppState, caller: &Caller, id: &str) -> Resu
     described(state, visible_stored(state, caller, id).await?).await
 }
 
+/// Who votes for a subject, unless that is over.
+pub(crate) async fn absence(state: &AppState, subject: &str) -> Result<Option<NewAbsence>, ApiError> {
+    let now = Utc::now();
+    let all = state.store.absences().await?;
+    let own = all.into_iter().find(|absence| absence.reviewer == subject && absence.until > now);
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    Ok(own.map(|Absence { delegate, from, until, .. }| NewAbsence {
+        delegate,
+        from: Some(text(from)),
+        until: text(until),
+    }))
+}
+
 /// Says who votes for a subject meanwhile.
 pub(crate) async fn set_absence(state: &AppState, subject: &str, absence: Option<NewAbsence>) -> Result<(), ApiError> {
     let Some(NewAbsence { delegate, from, until }) = absence else {

@@ -7,7 +7,7 @@ use actix_web::{
 use cairn_openapi::{
     access::{
         AccessRequest, AccessRequestList, AccessStatistics, Grant, GrantList, GrantQuery, NewAbsence, NewAppeal,
-        NewVote, PublishedTerms, RevocationQuery, SimulationRequest, SimulationResult, TermsVersions,
+        NewVote, OwnAbsence, PublishedTerms, RevocationQuery, SimulationRequest, SimulationResult, TermsVersions,
     },
     error::ErrorEnvelope,
     keys::Role,
@@ -188,6 +188,13 @@ pub(crate) async fn withdraw(
 ) -> Result<HttpResponse, ApiError> {
     requests::withdraw(&state, &caller, &id).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Who votes for the caller, where the caller is away or will be.
+#[utoipa::path(operation_id = "retrieve_absence", tag = "access", responses((status = 200, body = OwnAbsence)))]
+#[get("/v1/absence")]
+pub(crate) async fn absence(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<OwnAbsence>, ApiError> {
+    Ok(Json(OwnAbsence { absence: requests::absence(&state, &caller.subject).await? }))
 }
 
 /// Names who votes for the caller while the caller is away.

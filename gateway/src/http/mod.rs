@@ -95,6 +95,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(access::appeal)
         .service(access::renew)
         .service(access::withdraw)
+        .service(access::absence)
         .service(access::set_absence)
         .service(access::end_absence)
         .service(access::my_grants)

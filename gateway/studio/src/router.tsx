@@ -18,9 +18,11 @@ const oneOf = <T extends string>(value: unknown, known: readonly T[]): { tab?: T
 
 // Tabs stand in the address; what is not one of them is left out.
 const TABS = ["browse", "search", "terms", "add", "access", "about"] as const;
+const DATANETS_TABS = ["all", "mine"] as const;
 const AUDIT_TABS = ["proof", "record", "uses", "log"] as const;
 const ADMIN_TABS = ["models", "keys", "roles", "limits", "usage", "health"] as const;
 export type Tab = (typeof TABS)[number];
+export type DatanetsTab = (typeof DATANETS_TABS)[number];
 export type AuditTab = (typeof AUDIT_TABS)[number];
 export type AdminTab = (typeof ADMIN_TABS)[number];
 
@@ -44,9 +46,19 @@ const chat = createRoute({
   component: lazyRouteComponent(() => import("./pages/chat/chat"), "Chat"),
 });
 
+export interface DatanetsSearch {
+  tab?: DatanetsTab;
+  /** Opens the dialog that makes one. */
+  create?: boolean;
+}
+
 const datanets = createRoute({
   getParentRoute: () => root,
   path: "/datanets",
+  validateSearch: (search): DatanetsSearch => ({
+    ...oneOf(search.tab, DATANETS_TABS),
+    ...(search.create === true ? { create: true } : {}),
+  }),
   component: lazyRouteComponent(() => import("./pages/datanets/list"), "Datanets"),
 });
 

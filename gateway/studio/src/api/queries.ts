@@ -58,6 +58,31 @@ export const inbox = queryOptions({
   refetchInterval: 30_000,
 });
 
+/** The caller's own requests over all datanets, newest first. */
+export const myRequests = queryOptions({
+  queryKey: ["requests", "", "mine"],
+  queryFn: async () => body(await api.GET("/v1/access_requests")).data,
+  refetchInterval: 15_000,
+});
+
+/** The caller's own grants, also those that have ended. */
+export const myGrants = queryOptions({
+  queryKey: ["requests", "", "grants"],
+  queryFn: async () => body(await api.GET("/v1/grants")).data,
+});
+
+/** What the caller has offered, to whichever datanet. */
+export const myContributions = queryOptions({
+  queryKey: ["contributions", "", "mine"],
+  queryFn: async () => body(await api.GET("/v1/contributions")).data,
+});
+
+/** Who decides for the caller meanwhile. */
+export const absence = queryOptions({
+  queryKey: ["absence"],
+  queryFn: async () => body(await api.GET("/v1/absence")),
+});
+
 export const accessStatistics = (name: string) =>
   queryOptions({
     queryKey: ["requests", name, "statistics"],
@@ -161,6 +186,18 @@ export const attribution = (id: string) =>
     queryKey: ["attributions", id],
     queryFn: async () => body(await api.GET("/v1/attributions/{id}", { params: { path: { id } } })),
     staleTime: Number.POSITIVE_INFINITY,
+  });
+
+/** The proof of an answer, as the file that can be kept. Witnesses and anchors are added to it in time. */
+export const proofOf = (id: string) =>
+  queryOptions({
+    queryKey: ["attributions", id, "proof"],
+    queryFn: async () =>
+      new Uint8Array(await (await request(`/v1/attributions/${encodeURIComponent(id)}/proof`)).arrayBuffer()),
+    staleTime: 60_000,
+    // Verified on the page meanwhile: a file that changes under it would begin that anew.
+    refetchOnWindowFocus: false,
+    refetchOnReconnect: false,
   });
 
 /** How much each passage of an answer mattered; `null` where it was not measured. Followed until it is. */

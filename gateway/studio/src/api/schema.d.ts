@@ -556,7 +556,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Who votes for the caller, where the caller is away or will be. */
+        get: operations["retrieve_absence"];
         /** Names who votes for the caller while the caller is away. */
         put: operations["set_absence"];
         post?: never;
@@ -3354,6 +3355,10 @@ export interface components {
          * @enum {string}
          */
         Outcome: "granted" | "referred" | "denied";
+        /** @description What the caller has said of being away. */
+        OwnAbsence: {
+            absence?: null | components["schemas"]["NewAbsence"];
+        };
         /** @description A part of a message. */
         Part: {
             /** @description `text`. */
@@ -5362,6 +5367,25 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_absence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnAbsence"];
                 };
             };
         };

@@ -59,7 +59,8 @@ function Bars({ data, n, onSelect }: { data: Measured; n: number; onSelect: (n: 
         ))}
       </ul>
       <p className="quiet small">
-        In nats: by 1, this answer is e times likelier with the source.{" "}
+        How much likelier the answer is with the source than without: by 1, it is 2.7 times as likely (a nat),
+        and so on.{" "}
         {all - closed < 1
           ? "The model knew as much without any source."
           : `All sources together: ${(all - closed).toFixed(1)}.`}{" "}

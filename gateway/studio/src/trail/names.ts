@@ -2,9 +2,9 @@
 import type { Schemas } from "../api/client";
 
 /** Hands a file to the reader. */
-export function save(content: Uint8Array | string, name: string): void {
+export function save(content: Uint8Array | Blob | string, name: string, type = "application/json"): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([content as BlobPart], { type: "application/json" }));
+  link.href = URL.createObjectURL(new Blob([content as BlobPart], { type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

@@ -3,16 +3,18 @@
 import { useQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight, Download, ShieldCheck, X } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
-import { request, type Schemas } from "../api/client";
-import { attribution as recordOf } from "../api/queries";
+import type { Schemas } from "../api/client";
+import { proofOf, attribution as recordOf } from "../api/queries";
 import { Button, IconButton } from "../ui/button";
-import { ErrorNote, Note, Spinner, Waiting } from "../ui/feedback";
-import { date, Hash, plural } from "../ui/text";
-import { VerifySteps } from "../verify";
+import { ErrorNote, Waiting } from "../ui/feedback";
+import { date } from "../ui/text";
+import { type Bundle, parseBundle, VerifySteps } from "../verify";
 import { Influence } from "./influence";
 import { save, titleOf } from "./names";
 import { Original, PLACE } from "./original";
 import { Candidates, Scores } from "./scores";
+import { Standing } from "./standing";
+import { Trust } from "./trust";
 import { useTrustedKey } from "./trusted-key";
 import { matching, repeated, type Span } from "./used";
 import "./trail.css";
@@ -79,8 +81,7 @@ export function Trail({ attribution, answer, n, onSelect, onClose, onVerified }:
           <Considered id={id} passages={datapoints} />
         </Part>
         <Part title="Proof">
-          <Standing id={id} receipt={receipt} passage={passage} />
-          <Checks key={id} id={id} {...(onVerified ? { onVerified } : {})} />
+          <Proof id={id} receipt={receipt} passage={passage} {...(onVerified ? { onVerified } : {})} />
         </Part>
       </div>
     </section>
@@ -219,100 +220,76 @@ function Considered({ id, passages }: { id: string; passages: Passage[] }) {
   );
 }
 
-interface Snapshot {
-  name: string;
-  root: string;
-  size: number;
-}
-
-/** Snapshot, record and checkpoint: each contains the one before. */
-function Standing({ id, receipt, passage }: { id: string; receipt: Schemas["Receipt"]; passage: Passage }) {
-  const { data } = useQuery(recordOf(id));
-  const retrieval = (data?.record as { retrieval?: { datanets?: Snapshot[] } } | undefined)?.retrieval;
-  const snapshot = retrieval?.datanets?.find((one) => one.name === passage.datanet);
+/** The record's place in the log, what it is witnessed by, and the check of all of it, from one file. */
+function Proof({ id, receipt, passage, onVerified }: ProofGiven) {
+  const { data, error } = useQuery(proofOf(id));
+  const bundle = useMemo(() => read(data), [data]);
   return (
-    <ol className="chain">
-      <li>
-        <div className="chain-name">Datapoint</div>
-        <div className="quiet small">commitment to its text, contributor and licence</div>
-        <Hash value={passage.leaf} label="leaf hash of the datapoint" />
-      </li>
-      <li>
-        <div className="chain-name">Snapshot of {passage.datanet}</div>
-        <div className="quiet small">
-          {snapshot ? plural(snapshot.size, "datapoint") : "as it was when asked"}
-        </div>
-        {snapshot && <Hash value={snapshot.root} label="root of the snapshot" />}
-      </li>
-      <li>
-        <div className="chain-name">Record {receipt.index} of the log</div>
-        <div className="quiet small truncate">{id}</div>
-        <Hash value={receipt.leaf} label="leaf hash of the record" />
-      </li>
-      <li>
-        <div className="chain-name">Checkpoint of {plural(receipt.tree_size, "entry", "entries")}</div>
-        <div className="quiet small truncate">{receipt.log}, signed</div>
-        <Hash value={receipt.root} label="root of the log" />
-      </li>
-    </ol>
+    <>
+      <Standing id={id} receipt={receipt} passage={passage} bundle={bundle} />
+      <ErrorNote error={error} />
+      <Checks key={id} id={id} bytes={data} {...(onVerified ? { onVerified } : {})} />
+    </>
   );
 }
 
+interface ProofGiven {
+  id: string;
+  receipt: Schemas["Receipt"];
+  passage: Passage;
+  onVerified?: () => void;
+}
+
+/** What is wrong with a file is said where it is verified. */
+function read(bytes: Uint8Array | undefined): Bundle | undefined {
+  if (!bytes) return undefined;
+  try {
+    return parseBundle(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Verify here, or take the file along. */
-function Checks({ id, onVerified }: { id: string; onVerified?: () => void }) {
-  const key = useTrustedKey();
-  const [bytes, setBytes] = useState<Uint8Array | null>(null);
-  const [busy, setBusy] = useState<"verify" | "save" | null>(null);
-  const [error, setError] = useState<unknown>();
-  const fetched = async () =>
-    bytes ??
-    new Uint8Array(await (await request(`/v1/attributions/${encodeURIComponent(id)}/proof`)).arrayBuffer());
-  const act = async (what: "verify" | "save", then: (bundle: Uint8Array) => void) => {
-    setBusy(what);
-    setError(undefined);
-    try {
-      then(await fetched());
-    } catch (failure) {
-      setError(failure);
-    } finally {
-      setBusy(null);
-    }
-  };
+function Checks({
+  id,
+  bytes,
+  onVerified,
+}: {
+  id: string;
+  bytes: Uint8Array | undefined;
+  onVerified?: () => void;
+}) {
+  const trusted = useTrustedKey();
+  const [checking, setChecking] = useState(false);
   return (
     <div className="stack">
       <div className="row row-wrap">
-        <Button look="primary" disabled={busy !== null} onClick={() => act("verify", setBytes)}>
-          {busy === "verify" ? <Spinner /> : <ShieldCheck size={16} aria-hidden />}
+        <Button look="primary" disabled={!bytes || checking} onClick={() => setChecking(true)}>
+          <ShieldCheck size={16} aria-hidden />
           Verify
         </Button>
-        <Button
-          disabled={busy !== null}
-          onClick={() => act("save", (bundle) => save(bundle, `${id}.cairn.json`))}
-        >
-          {busy === "save" ? <Spinner /> : <Download size={16} aria-hidden />}
+        <Button disabled={!bytes} onClick={() => bytes && save(bytes, `${id}.cairn.json`)}>
+          <Download size={16} aria-hidden />
           Download proof
         </Button>
       </div>
-      <ErrorNote error={error ?? key.error} />
-      {key.changed && (
-        <Note tone="bad">
-          The log’s key is not the one this browser saw first. Ask the operator why before you trust any
-          proof.
-        </Note>
-      )}
-      {!bytes && (
+      <ErrorNote error={trusted.error} />
+      {!checking && (
         <p className="quiet small">
           Your browser recomputes every hash and signature by itself; the gateway takes no part. The file can
           be checked years later, without this gateway.
         </p>
       )}
-      {bytes && key.key && (
+      {checking && bytes && trusted.key && (
         <VerifySteps
           bytes={bytes}
-          publicKey={key.key}
+          publicKey={trusted.key}
+          keyFrom={trusted.from}
           onDone={(outcome) => outcome.verdict === "proved" && onVerified?.()}
         />
       )}
+      <Trust trusted={trusted} />
     </div>
   );
 }

@@ -1,10 +1,19 @@
 // Numbers, times and hashes, written the same way everywhere.
 import { Check, Copy } from "lucide-react";
 import { useState } from "react";
+import { announce } from "./announce";
 import { IconButton } from "./button";
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
+const toMinute = new Intl.DateTimeFormat("en", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hour12: false,
+});
 const full = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "long" });
 
@@ -32,6 +41,12 @@ export function date(text: string): string {
   return Number.isNaN(parsed.getTime()) ? text : short.format(parsed);
 }
 
+/** Day and time of day, for what has a deadline. */
+export function moment(text: string): string {
+  const parsed = new Date(text);
+  return Number.isNaN(parsed.getTime()) ? text : toMinute.format(parsed);
+}
+
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["day", 86_400],
   ["hour", 3_600],
@@ -52,14 +67,26 @@ export function Ago({ at }: { at: string }) {
   );
 }
 
-/** A hash by its first digits; choosing it copies all of it. */
-export function Hash({ value, label, digits = 12 }: { value: string; label: string; digits?: number }) {
+/** Copies, and says so: by a tick, and aloud for those who do not see it. */
+function useCopy(text: string, what: string): { copied: boolean; copy: () => Promise<void> } {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(value);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      announce(`${what} could not be copied: the browser does not allow it`);
+      return;
+    }
     setCopied(true);
+    announce(`${what}: copied`);
     setTimeout(() => setCopied(false), 1500);
   };
+  return { copied, copy };
+}
+
+/** A hash by its first digits; choosing it copies all of it. */
+export function Hash({ value, label, digits = 12 }: { value: string; label: string; digits?: number }) {
+  const { copied, copy } = useCopy(value, label);
   return (
     <button type="button" className="hash" onClick={copy} title={value}>
       <span className="hidden-visually">Copy {label} </span>
@@ -70,12 +97,7 @@ export function Hash({ value, label, digits = 12 }: { value: string; label: stri
 }
 
 export function CopyButton({ text, label }: { text: string; label: string }) {
-  const [copied, setCopied] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setCopied(true);
-    setTimeout(() => setCopied(false), 1500);
-  };
+  const { copied, copy } = useCopy(text, label);
   return (
     <IconButton small label={copied ? "Copied" : label} onClick={copy}>
       {copied ? <Check size={15} /> : <Copy size={15} />}

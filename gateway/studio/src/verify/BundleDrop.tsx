@@ -7,6 +7,8 @@ import type { Verification } from "./verify.ts";
 interface Props {
   /** A key that the reader trusts already; a key file takes its place. */
   publicKey?: string | null;
+  /** Whose word stands behind that key, as a part of a sentence. */
+  keyFrom?: string;
   /** Called when a bundle has been checked. */
   onDone?: (verification: Verification) => void;
 }
@@ -20,7 +22,7 @@ interface Chosen {
 const MAX_BYTES = 64 << 20;
 
 /** Takes a bundle by drag and drop or by the file dialog, and verifies it. */
-export function BundleDrop({ publicKey = null, onDone }: Props) {
+export function BundleDrop({ publicKey = null, keyFrom, onDone }: Props) {
   const [bundle, setBundle] = useState<Chosen | null>(null);
   const [key, setKey] = useState<{ name: string; text: string } | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
@@ -102,7 +104,12 @@ export function BundleDrop({ publicKey = null, onDone }: Props) {
         </p>
       )}
       {bundle && (
-        <VerifySteps bytes={bundle.bytes} publicKey={key?.text ?? publicKey} {...(onDone && { onDone })} />
+        <VerifySteps
+          bytes={bundle.bytes}
+          publicKey={key?.text ?? publicKey}
+          {...(key ? { keyFrom: `the key in ${key.name}` } : keyFrom && { keyFrom })}
+          {...(onDone && { onDone })}
+        />
       )}
     </div>
   );

@@ -1,6 +1,8 @@
 //! Verifies a bundle before the reader's eyes: each step as it is done, with the values that were compared.
 
 import { useEffect, useState } from "react";
+import { AnchorPin } from "./AnchorPin.tsx";
+import type { Pins } from "./anchor.ts";
 import type { Comparison } from "./finding.ts";
 import type { Node } from "./merkle.ts";
 import { type Status, type Step, type Verification, verifyBundle } from "./verify.ts";
@@ -10,6 +12,8 @@ interface Props {
   bytes: Uint8Array;
   /** The text of the key file that the reader trusts, or `null` to use the key in the bundle, unconfirmed. */
   publicKey: string | null;
+  /** Whose word stands behind that key, as a part of a sentence; said with the verdict. */
+  keyFrom?: string;
   /** Called when all is done. */
   onDone?: (verification: Verification) => void;
 }
@@ -21,16 +25,19 @@ interface Progress {
 }
 
 /** The steps of a verification, as an ordered list; what came out is announced to screen readers. */
-export function VerifySteps({ bytes, publicKey, onDone }: Props) {
-  const progress = useVerification(bytes, publicKey, onDone);
+export function VerifySteps({ bytes, publicKey, keyFrom, onDone }: Props) {
+  const [blockHash, setBlockHash] = useState<string | null>(null);
+  const progress = useVerification(bytes, publicKey, blockHash, onDone);
+  const anchor = progress.result?.bundle?.log.anchor?.anchor;
   return (
     <section className="verify" aria-label="Verification">
-      <Verdict progress={progress} />
+      <Verdict progress={progress} {...(keyFrom && { keyFrom })} />
       <ol className="verify-steps">
         {progress.steps.map((step) => (
           <StepItem key={step.id} step={step} />
         ))}
       </ol>
+      {anchor && <AnchorPin anchor={anchor} pinned={blockHash} onPin={setBlockHash} />}
       {progress.result && progress.result.notShown.length > 0 && (
         <NotShown sentences={progress.result.notShown} />
       )}
@@ -81,16 +88,16 @@ const MARKS: Record<Status, string> = {
 const SPOKEN: Record<Status, string> = {
   running: "being checked",
   passed: "holds",
-  unconfirmed: "agrees, but the key is not confirmed",
+  unconfirmed: "agrees, but is not confirmed",
   failed: "does not hold",
   skipped: "not checked",
 };
 
-function Verdict({ progress: { steps, total, result } }: { progress: Progress }) {
+function Verdict({ progress: { steps, total, result }, keyFrom }: { progress: Progress; keyFrom?: string }) {
   const verdict = result?.verdict ?? "running";
   return (
     <p className="verify-verdict" data-verdict={verdict} role="status" aria-live="polite">
-      {result ? sentence(result) : "Checking the bundle on this device…"}
+      {result ? sentence(result, keyFrom) : "Checking the bundle on this device…"}
       {!result && total > 0 && (
         // Not announced: a count that changes thirty times a second is noise.
         <span className="verify-count" aria-hidden="true">
@@ -101,12 +108,18 @@ function Verdict({ progress: { steps, total, result } }: { progress: Progress })
   );
 }
 
-function sentence({ verdict, steps, failed, trouble }: Verification): string {
+function sentence({ verdict, steps, failed, trouble }: Verification, keyFrom?: string): string {
+  const open = steps.filter(({ status }) => status === "unconfirmed").length;
   switch (verdict) {
-    case "proved":
-      return `Proved. All ${steps.length} steps hold, computed on this device.`;
+    case "proved": {
+      const hold =
+        open === 0
+          ? `All ${steps.length} steps hold`
+          : `${steps.length - open} of ${steps.length} steps hold, and the block on the blockchain is yet to be confirmed`;
+      return `Proved. ${hold}, computed on this device${keyFrom ? ` with ${keyFrom}` : ""}.`;
+    }
     case "unconfirmed":
-      return `All ${steps.length} steps agree, but with the key in the file itself. Give the log's key to prove it.`;
+      return `All ${steps.length} steps agree, but with the key in the file itself. Give the log’s key to prove it.`;
     case "failed":
       return `Not proved. Do not rely on this bundle. ${failed ? `“${failed.title}” does not hold.` : ""}`;
     case "trouble":
@@ -179,7 +192,12 @@ function NotShown({ sentences }: { sentences: string[] }) {
   );
 }
 
-function useVerification(bytes: Uint8Array, publicKey: string | null, onDone: Props["onDone"]): Progress {
+function useVerification(
+  bytes: Uint8Array,
+  publicKey: string | null,
+  blockHash: string | null,
+  onDone: Props["onDone"],
+): Progress {
   const [progress, setProgress] = useState<Progress>({ steps: [], total: 0 });
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new callback is no reason to verify again
   useEffect(() => {
@@ -196,13 +214,14 @@ function useVerification(bytes: Uint8Array, publicKey: string | null, onDone: Pr
       setProgress({ steps: result.steps, total: result.steps.length, result });
       onDone?.(result);
     };
-    verifyBundle(bytes, publicKey, show).then(finish, (error: unknown) => {
+    const pins: Pins = blockHash === null ? {} : { blockHash };
+    verifyBundle(bytes, publicKey, show, pins).then(finish, (error: unknown) => {
       const trouble = `The verifier itself failed: ${error instanceof Error ? error.message : error}.`;
       finish({ verdict: "trouble", steps: [], trouble, notShown: [] });
     });
     return () => {
       current = false;
     };
-  }, [bytes, publicKey]);
+  }, [bytes, publicKey, blockHash]);
   return progress;
 }

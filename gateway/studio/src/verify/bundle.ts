@@ -1,6 +1,7 @@
 //! The proof bundle: its members, its openings, and the words that its citations span.
 
 import { grant, terms } from "./access.ts";
+import { anchorProof } from "./anchor.ts";
 import { fromHex, hex, utf8 } from "./bytes.ts";
 import { canonical, type Json } from "./canonical.ts";
 import { hmac } from "./crypto.ts";
@@ -21,9 +22,6 @@ const datapointProof = object(
   { erased: object({ index: count, path: list(hash), tombstone }) },
 );
 
-/** A root of the log on a blockchain. It takes Keccak and RLP to check, which browsers lack: it is not checked here. */
-const anchor = object({ anchor: any, path: list(hash) });
-
 /** A grant under which a datanet was searched, and its place in the log. */
 const grantProof = object(
   { datanet: string, entry: grant, index: count, path: list(hash) },
@@ -38,7 +36,11 @@ export const bundle = object(
     record,
     log: object(
       { index: count, path: list(hash), checkpoint: string },
-      { witnesses: filled(string), rotations: filled(object({ path: list(hash), rotation })), anchor },
+      {
+        witnesses: filled(string),
+        rotations: filled(object({ path: list(hash), rotation })),
+        anchor: anchorProof,
+      },
     ),
     datapoints: list(datapointProof),
     openings: object(

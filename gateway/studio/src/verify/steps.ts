@@ -1,5 +1,6 @@
 //! The steps of a verification, in the order of trust: each compares with something that an earlier one established.
 
+import { type Pins, verifyAnchor } from "./anchor.ts";
 import {
   type Bundle,
   citedWords,
@@ -34,14 +35,18 @@ export interface Planned {
   run: () => Promise<Finding>;
 }
 
-/** Everything to check in a bundle of the right form. `trusted` is the key given by the person, if any. */
-export function plan(bundle: Bundle, trusted: Trust | null): Planned[] {
-  return new Plan(bundle, trusted).steps();
+/**
+ * Everything to check in a bundle of the right form. `trusted` is the key given by the person, if any; `pins` is what
+ * the person knows of the blockchain.
+ */
+export function plan(bundle: Bundle, trusted: Trust | null, pins: Pins = {}): Planned[] {
+  return new Plan(bundle, trusted, pins).steps();
 }
 
 class Plan {
   private readonly bundle: Bundle;
   private readonly trusted: Trust | null;
+  private readonly pins: Pins;
   private keys!: KeyHistory;
   private checkpoint!: Checkpoint;
   /** The candidate that the next datapoint may be of, at the earliest. */
@@ -49,9 +54,10 @@ class Plan {
   private readonly proved = new Set<Candidate>();
   private readonly candidates: Candidate[];
 
-  constructor(bundle: Bundle, trusted: Trust | null) {
+  constructor(bundle: Bundle, trusted: Trust | null, pins: Pins) {
     this.bundle = bundle;
     this.trusted = trusted;
+    this.pins = pins;
     this.candidates = bundle.record.retrieval?.candidates ?? [];
   }
 
@@ -80,6 +86,10 @@ class Plan {
       { id: "record", title: "The record does not contradict itself", run: () => this.checkRecord() },
       { id: "log.path", title: "The record is in the log", run: () => this.checkInLog() },
     );
+    if (this.bundle.log.anchor) {
+      const title = "A blockchain holds the log with this record in it";
+      steps.push({ id: "log.anchor", title, run: () => this.checkAnchor() });
+    }
     for (const [i, proof] of this.bundle.datapoints.entries()) steps.push(...this.datapoint(proof, i));
     const complete = () => this.checkComplete();
     steps.push({ id: "datapoints", title: "No passage of the prompt is left out", run: complete });
@@ -262,6 +272,39 @@ class Plan {
       `It is entry ${index} of ${this.checkpoint.size}: its hash ${leaf} and the ${path.length} hashes of the proof ` +
       "lead to the root that was signed, so no letter of it was changed.";
     return { ...finding, detail };
+  }
+
+  private async checkAnchor(): Promise<Finding> {
+    const { anchor: proof, index } = this.bundle.log;
+    if (!proof) throw new Error("this step is planned only where there is an anchor");
+    const { anchor, path } = proof;
+    const { size, event } = anchor;
+    const { block, time, pinned, values } = await attempt("anchor", "The anchor", async () =>
+      verifyAnchor(anchor, this.checkpoint.origin, this.pins),
+    );
+    const root = anchor.root.slice(2);
+    if (BigInt(size) === this.checkpoint.size) {
+      values.push({ label: "root of the checkpoint", expected: this.checkpoint.root, found: root });
+      if (root !== this.checkpoint.root) {
+        const two = `The log signed another root for its first ${size} entries than the one that it put on the blockchain.`;
+        throw new Failure("anchor_contradicts", two, values);
+      }
+    }
+    const leaf = await entryLeaf(this.bundle.record);
+    const what = `The record is not entry ${index} of the ${size} that are on the blockchain`;
+    const place = await inTree(leaf, index, BigInt(size), path, root, "not_anchored", what);
+    const made = `block ${block} of blockchain ${event.chain_id}, made at ${instant(time)}`;
+    const detail = pinned
+      ? `The block with the hash that you gave, ${made}, holds the first ${size} entries of the log, this record among ` +
+        "them: it existed by then, whatever the operator's clock said."
+      : `The file holds a block that calls itself ${made}; the first ${size} entries of the log are in it, this record ` +
+        `among them. Whether block ${event.block_hash} is on that blockchain is for you to compare.`;
+    return {
+      detail,
+      values: [...values, ...place.values],
+      ...(place.path && { path: place.path }),
+      unconfirmed: !pinned,
+    };
   }
 
   private async checkNamed(

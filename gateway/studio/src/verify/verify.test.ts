@@ -260,20 +260,6 @@ test("a redacted bundle still proves the rest", async () => {
   assert.match(result.steps.at(-1)?.detail ?? "", /The answer itself is not shown/);
 });
 
-test("an anchor is not checked here, is said to be so, and breaks nothing", async () => {
-  const anchored = golden("anchored.json");
-  const result = await verifyBundle(anchored, key);
-  assert.equal(result.verdict, "proved");
-  assert.equal(result.notShown.filter((line) => /anchor.*not checked here/.test(line)).length, 1);
-  assert.ok(!(await verifyBundle(bytes, key)).notShown.some((line) => line.includes("anchor")));
-  for (const anchor of [null, [], {}, { anchor: {}, path: ["x"] }, { anchor: {}, path: [], extra: 1 }]) {
-    const odd = edited((bundle) => {
-      bundle.log.anchor = anchor;
-    });
-    assert.equal((await verifyBundle(odd, key)).failed?.code, "form");
-  }
-});
-
 test("a file cannot play tricks on the line that names it", async () => {
   const result = await verifyBundle(changed("/datapoints/0/commitment/datanet", "a\u202eb\u001b"), key);
   assert.ok(result.failed?.detail.includes("a\\u{202e}b\\u{1b}"));

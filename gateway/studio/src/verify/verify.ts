@@ -1,5 +1,6 @@
 //! Verifies a proof bundle in the browser, by itself: no server takes part. See `docs/log-format.md`, section 8.
 
+import type { Pins } from "./anchor.ts";
 import { type Bundle, bundle as bundleShape } from "./bundle.ts";
 import { hex } from "./bytes.ts";
 import { parseCanonical } from "./canonical.ts";
@@ -10,7 +11,7 @@ import { type Planned, plan } from "./steps.ts";
 import { parseKeyFile, type Trust } from "./trust.ts";
 import { printable } from "./words.ts";
 
-/** How a step stands. `unconfirmed`: all agrees, but with a key that nobody vouched for. */
+/** How a step stands. `unconfirmed`: all agrees, but with a key or a block that nobody vouched for. */
 export type Status = "running" | "passed" | "unconfirmed" | "failed" | "skipped";
 
 /** One thing that is checked. */
@@ -54,12 +55,14 @@ export type OnStep = (step: Step, position: number, total: number) => void | Pro
 
 /**
  * Verifies the bytes of a bundle file. `publicKey` is the text of the key file that the person trusts; with `null` the
- * key in the bundle is used, and the verdict is at best `unconfirmed`.
+ * key in the bundle is used, and the verdict is at best `unconfirmed`. `pins` is what the person knows of the blockchain
+ * that the log is anchored on.
  */
 export async function verifyBundle(
   bytes: Uint8Array,
   publicKey: string | null,
   onStep: OnStep = () => {},
+  pins: Pins = {},
 ): Promise<Verification> {
   const steps: Step[] = [];
   let bundle: Bundle | undefined;
@@ -67,7 +70,7 @@ export async function verifyBundle(
     verdict,
     steps,
     ...(bundle && { bundle }),
-    notShown: bundle && verdict !== "failed" ? notShown(bundle) : [],
+    notShown: bundle && verdict !== "failed" ? notShown(bundle, pins) : [],
   });
   try {
     const trusted = publicKey === null ? null : await readKey(publicKey);
@@ -77,7 +80,7 @@ export async function verifyBundle(
     };
     const first = { id: "file", title: "The file is one proof bundle, in canonical form", run: read };
     const failed = await perform(first, steps, 1, onStep);
-    const rest = bundle ? plan(bundle, trusted) : [];
+    const rest = bundle ? plan(bundle, trusted, pins) : [];
     if (failed) return { ...outcome("failed"), failed };
     for (const [i, planned] of rest.entries()) {
       const failed = await perform(planned, steps, rest.length + 1, onStep);
@@ -179,7 +182,29 @@ async function describe(bytes: Uint8Array): Promise<string> {
   return `${bytes.length} bytes with SHA-256 ${digest}. There is only one way to write these values, and this is it.`;
 }
 
-function notShown({ openings, record, datapoints, log, influence, grants }: Bundle): string[] {
+/** What an anchor rests on, and does not show. */
+function openOf(
+  {
+    block_hash,
+    chain_id,
+    contract,
+    sender,
+    transaction,
+  }: NonNullable<Bundle["log"]["anchor"]>["anchor"]["event"],
+  pins: Pins,
+): string[] {
+  const block =
+    `It does not show that block ${block_hash} is part of blockchain ${chain_id}: look it up in a block explorer or ` +
+    "node that you trust, and give its hash from there.";
+  return [
+    ...(pins.blockHash === undefined ? [block] : []),
+    `Any contract could have said what the block says: compare ${contract} with the address that the log’s operator has ` +
+      `published, and ${sender} with the operator’s account.`,
+    ...(transaction ? [] : ["The hash of the blockchain’s transaction is not proved; its receipt is."]),
+  ];
+}
+
+function notShown({ openings, record, datapoints, log, influence, grants }: Bundle, pins: Pins): string[] {
   const hidden = [
     ...(openings.request ? [] : ["the request"]),
     ...(openings.response ? [] : ["the response"]),
@@ -194,11 +219,7 @@ function notShown({ openings, record, datapoints, log, influence, grants }: Bund
   const rest = (record.retrieval?.candidates.length ?? 0) - datapoints.length;
   if (rest > 0)
     sentences.push(`It gives no proof for datapoints that were considered but not used: ${rest}.`);
-  if (log.anchor) {
-    sentences.push(
-      "It carries an anchor on a blockchain, which is not checked here; `cairn verify --anchor` does.",
-    );
-  }
+  if (log.anchor) sentences.push(...openOf(log.anchor.anchor.event, pins));
   if (influence) {
     sentences.push(
       "How much a passage mattered is the operator’s measurement; `cairn recompute` repeats it where the weights are.",

@@ -78,7 +78,7 @@ function KeyNote({ trusted: { changed, rotated, accept } }: { trusted: TrustedKe
 
 function Proof() {
   const trusted = useTrustedKey();
-  const { key, error } = trusted;
+  const { key, error, from } = trusted;
   return (
     <div className="stack">
       <ErrorNote error={error} />
@@ -88,7 +88,7 @@ function Proof() {
         the network off it works just the same.{" "}
         {key && "Without a key file, the log’s key that this browser knows is used."}
       </p>
-      <BundleDrop publicKey={key} />
+      <BundleDrop publicKey={key} keyFrom={from} />
     </div>
   );
 }

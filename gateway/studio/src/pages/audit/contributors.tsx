@@ -1,7 +1,7 @@
 // The ledger: whose data answers drew on, by contributor, datanet and month, and every use with its record. Auditors see
 // everyone's; others the uses of what they contributed and of datanets they own.
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { Link, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, body, request, type Schemas } from "../../api/client";
 import { useCaller } from "../../api/roles";
@@ -32,7 +32,8 @@ const LINES = 200;
 
 export function Contributors() {
   const auditor = useCaller()?.may("auditors") ?? false;
-  const [period, setPeriod] = useState<Period>({ contributor: "", datanet: "", from: "", to: "" });
+  const { contributor = "", datanet = "" } = useSearch({ from: "/audit" });
+  const [period, setPeriod] = useState<Period>({ contributor, datanet, from: "", to: "" });
   const query = asked(period);
   const { data, error } = useQuery({
     queryKey: ["ledger", query],

@@ -6,20 +6,23 @@ import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { datanets, models } from "../../api/queries";
 import { useCaller } from "../../api/roles";
 import { Button, IconButton } from "../../ui/button";
-import { Sheet } from "../../ui/dialog";
+import { Confirm, Sheet } from "../../ui/dialog";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { useTitle } from "../../ui/page";
+import { plural } from "../../ui/text";
 import { useWide } from "../../ui/wide";
 import { Composer } from "./composer";
 import {
+  after,
+  again,
   ask,
-  firstSettings,
+  askInstead,
+  currentSettings,
   keepSettings,
   markVerified,
+  removeAll,
   removeThread,
-  retry,
   type Settings,
-  settings,
   stop,
   useThreads,
 } from "./store";
@@ -57,17 +60,11 @@ export function Chat() {
       </div>
     );
   }
-  const first = firstSettings(known.data, nets.data);
-  const kept = settings();
-  // What was chosen earlier may be gone since.
-  const choices =
-    kept?.choices.filter((choice) => known.data.some((model) => model.id === choice.model)) ?? [];
-  const readable = kept?.datanets.filter((name) => nets.data.some((datanet) => datanet.name === name)) ?? [];
-  const start = kept && choices.length > 0 ? { ...kept, choices, datanets: readable } : first;
-  return <Conversation start={start} ready={choices.length > 0 || first.choices.length > 0} />;
+  const start = currentSettings(known.data, nets.data);
+  return <Conversation start={start} ready={start.choices.length > 0} subject={caller.subject} />;
 }
 
-function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
+function Conversation({ start, ready, subject }: { start: Settings; ready: boolean; subject: string }) {
   const navigate = useNavigate({ from: "/chat" });
   const search = useSearch({ from: "/chat" });
   const threads = useThreads();
@@ -83,6 +80,9 @@ function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
   });
   const [opened, setOpened] = useState<Opened | null>(null);
   const [history, setHistory] = useState(false);
+  const [forgetting, setForgetting] = useState(false);
+  // What would drop later questions waits here until the reader has agreed.
+  const [pending, setPending] = useState<{ later: number; go: () => void } | null>(null);
   const wide = useWide(1180);
   const change = (next: Settings) => {
     setHow(next);
@@ -110,6 +110,15 @@ function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
     setOpened(null);
     setHistory(false);
     navigate({ search: next ? { thread: next } : {} });
+  };
+  const instead = (turn: string, go: () => void) => {
+    const later = thread ? after(thread.id, turn) : 0;
+    const act = () => {
+      if (opened?.turn === turn) setOpened(null);
+      go();
+    };
+    if (later === 0) act();
+    else setPending({ later, go: act });
   };
   const openedAnswer = turns.find((turn) => turn.id === opened?.turn)?.answers[opened?.answer ?? 0];
   const trail = opened && thread && openedAnswer?.attribution && (
@@ -153,7 +162,10 @@ function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
               turn={turn}
               opened={opened?.turn === turn.id ? opened : null}
               onOpen={(answer, n) => setOpened({ turn: turn.id, answer, n })}
-              onRetry={(question) => thread && retry(thread.id, turn.id, how, question)}
+              onEdit={(question) =>
+                thread && instead(turn.id, () => askInstead(thread.id, turn.id, how, question))
+              }
+              onAgain={(index) => thread && instead(turn.id, () => again(thread.id, turn.id, index, how))}
             />
           ))}
           <div ref={end} />
@@ -176,7 +188,9 @@ function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
       <Sheet open={history} onClose={() => setHistory(false)} title="Conversations">
         <div className="history">
           <h2>Conversations</h2>
-          <p className="quiet small">Kept in this browser only.</p>
+          <p className="quiet small">
+            Kept in this browser only, for {subject}; they stay when you sign out, until you delete them.
+          </p>
           {threads.length === 0 && <Empty title="None yet">What you ask appears here.</Empty>}
           <ul>
             {threads.map((one) => (
@@ -197,8 +211,35 @@ function Conversation({ start, ready }: { start: Settings; ready: boolean }) {
               </li>
             ))}
           </ul>
+          {threads.length > 0 && (
+            <Button small look="danger" onClick={() => setForgetting(true)}>
+              Delete all
+            </Button>
+          )}
         </div>
       </Sheet>
+      <Confirm
+        open={forgetting}
+        onClose={() => setForgetting(false)}
+        title="Delete all conversations?"
+        action="Delete all"
+        onConfirm={async () => {
+          removeAll();
+          show(undefined);
+        }}
+      >
+        They are gone from this browser. The records of their answers stay in the log.
+      </Confirm>
+      <Confirm
+        open={pending !== null}
+        onClose={() => setPending(null)}
+        title="Answer this again?"
+        action="Answer again"
+        onConfirm={async () => pending?.go()}
+      >
+        {pending &&
+          `What was asked after it builds on its answer: ${plural(pending.later, "later question")} and their answers leave this conversation. Their records stay in the log.`}
+      </Confirm>
     </div>
   );
 }

@@ -40,8 +40,12 @@ export function Composer({ how, onChange, onSend, busy, onStop, disabled }: Give
   const [first, second] = how.choices;
   const choose = (index: number, choice: Choice) =>
     onChange({ ...how, choices: how.choices.map((one, place) => (place === index ? choice : one)) });
-  const compare = () =>
-    onChange({ ...how, choices: first ? (second ? [first] : [first, { ...first, adapter: null }]) : [] });
+  const beside = useBeside(first);
+  const compare = () => {
+    if (!first) return;
+    if (second) onChange({ ...how, choices: [first] });
+    else if (beside) onChange({ ...how, choices: [first, beside] });
+  };
   return (
     <form className="composer" onSubmit={submit}>
       <div className="composer-box card">
@@ -65,8 +69,15 @@ export function Composer({ how, onChange, onSend, busy, onStop, disabled }: Give
           )}
           <IconButton
             small
-            label={second ? "Stop comparing" : "Compare two side by side"}
+            label={
+              second
+                ? "Stop comparing"
+                : beside
+                  ? "Compare two side by side"
+                  : "Nothing to compare with yet: train or upload an adapter"
+            }
             aria-pressed={Boolean(second)}
+            aria-disabled={!second && !beside}
             onClick={compare}
           >
             <Columns2 size={16} />
@@ -93,6 +104,18 @@ export function Composer({ how, onChange, onSend, busy, onStop, disabled }: Give
       </div>
     </form>
   );
+}
+
+/** What to set beside a choice: an adapter's base, a base's adapter, or another model. */
+function useBeside(first: Choice | undefined): Choice | undefined {
+  const { data: known = [] } = useQuery(models);
+  const { data: aliases = [] } = useQuery({ ...adapters(first?.model ?? ""), enabled: Boolean(first) });
+  if (!first) return undefined;
+  if (first.adapter) return { model: first.model, adapter: null };
+  const [alias] = aliases;
+  if (alias) return { model: first.model, adapter: alias.name };
+  const other = known.find(({ kind, id }) => kind === "chat" && id !== first.model);
+  return other && { model: other.id, adapter: null };
 }
 
 const value = (choice: Choice) => (choice.adapter ? `${choice.model}:${choice.adapter}` : choice.model);

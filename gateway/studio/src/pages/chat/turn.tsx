@@ -16,13 +16,16 @@ interface Given {
   turn: Turn;
   opened: Opened | null;
   onOpen: (answer: number, n: number) => void;
-  onRetry: (question?: string) => void;
+  /** Something else is asked in its place. */
+  onEdit: (question: string) => void;
+  /** One of its answers is wanted anew. */
+  onAgain: (answer: number) => void;
 }
 
-export function TurnView({ turn, opened, onOpen, onRetry }: Given) {
+export function TurnView({ turn, opened, onOpen, onEdit, onAgain }: Given) {
   return (
     <article className="turn">
-      <Question question={turn.question} onEdit={onRetry} />
+      <Question question={turn.question} onEdit={onEdit} />
       <div className="answers" data-two={turn.answers.length > 1 || undefined}>
         {turn.answers.map((answer, index) => (
           <AnswerView
@@ -32,7 +35,7 @@ export function TurnView({ turn, opened, onOpen, onRetry }: Given) {
             named={turn.answers.length > 1}
             chosen={opened?.answer === index ? opened.n : null}
             onOpen={(n) => onOpen(index, n)}
-            onRetry={() => onRetry()}
+            onAgain={() => onAgain(index)}
           />
         ))}
       </div>
@@ -87,13 +90,13 @@ function AnswerView({
   named,
   chosen,
   onOpen,
-  onRetry,
+  onAgain,
 }: {
   answer: Answer;
   named: boolean;
   chosen: number | null;
   onOpen: (n: number) => void;
-  onRetry: () => void;
+  onAgain: () => void;
 }) {
   const { attribution, state } = answer;
   const passages = attribution?.datapoints ?? [];
@@ -153,7 +156,13 @@ function AnswerView({
           <span className="quiet small numbers">{facts(answer)}</span>
           <span className="answer-actions">
             <CopyButton text={answer.text} label="Copy the answer" />
-            <IconButton small label="Answer again" onClick={onRetry}>
+            <IconButton
+              small
+              label={
+                named ? `Answer again with ${answer.choice.adapter ?? answer.choice.model}` : "Answer again"
+              }
+              onClick={onAgain}
+            >
               <RotateCcw size={15} />
             </IconButton>
           </span>
@@ -201,7 +210,7 @@ function Thinking({ since }: { since: number }) {
   return (
     <p className="thinking quiet" role="status">
       <Spinner />
-      <span>Reading the sources</span>
+      <span>Reading</span>
       {seconds > 1 && (
         <span className="numbers" aria-hidden>
           {seconds} s

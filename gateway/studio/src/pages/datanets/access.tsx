@@ -8,7 +8,7 @@ import { Confirm } from "../../ui/dialog";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
-import { Ago, date, Hash } from "../../ui/text";
+import { Ago, date, Hash, plural } from "../../ui/text";
 import { Requests } from "./requests";
 
 export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
@@ -17,17 +17,20 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
   const { data, error } = useQuery(grants(name));
   const [subject, setSubject] = useState("");
   const [training, setTraining] = useState(false);
+  const [limits, setLimits] = useState(NO_LIMITS);
   const [revoking, setRevoking] = useState<string | null>(null);
+  const [reason, setReason] = useState("");
   const refresh = () => client.invalidateQueries({ queryKey: ["datanets", name, "grants"] });
   const grant = useMutation({
     mutationFn: async (to: string) =>
       body(
         await api.PUT("/v1/datanets/{name}/grants/{subject}", {
-          params: { path: { name, subject: to }, query: { training } },
+          params: { path: { name, subject: to }, query: { training, ...said(limits) } },
         }),
       ),
     onSuccess: () => {
       setSubject("");
+      setLimits(NO_LIMITS);
       return refresh();
     },
   });
@@ -62,6 +65,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
         <Button type="submit" look="primary" disabled={!subject.trim() || grant.isPending}>
           Grant
         </Button>
+        <Limited limits={limits} onChange={setLimits} />
       </form>
       <ErrorNote error={grant.error ?? error} />
       {!data && !error && <Waiting />}
@@ -92,7 +96,14 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
                   <tr key={one.id}>
                     <td className="strong">{one.subject}</td>
                     <td>{one.purposes.join(", ")}</td>
-                    <td>{one.rows ? <code>{one.rows}</code> : "all"}</td>
+                    <td>
+                      {one.rows ? <code>{one.rows}</code> : "all"}
+                      {one.retrievals_per_day != null && (
+                        <div className="quiet small">
+                          {plural(one.retrievals_per_day, "retrieval")} a day at most
+                        </div>
+                      )}
+                    </td>
                     <td>
                       {one.granted_by === "policy"
                         ? `the terms, version ${one.terms_version}`
@@ -103,7 +114,7 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
                     </td>
                     <td className="quiet">
                       {one.revoked_at
-                        ? `ended ${date(one.revoked_at)}`
+                        ? `ended ${date(one.revoked_at)}${one.revocation_reason ? `: ${one.revocation_reason}` : ""}`
                         : one.expires_at
                           ? date(one.expires_at)
                           : "no end"}
@@ -125,18 +136,82 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
       <TrainedOn name={name} />
       <Confirm
         open={revoking !== null}
-        onClose={() => setRevoking(null)}
+        onClose={() => {
+          setRevoking(null);
+          setReason("");
+        }}
         title={`Take the grant of ${revoking} back?`}
         action="Revoke"
         onConfirm={async () => {
           const path = { name, subject: revoking ?? "" };
-          await api.DELETE("/v1/datanets/{name}/grants/{subject}", { params: { path } });
+          const query = reason.trim() ? { reason: reason.trim() } : {};
+          await api.DELETE("/v1/datanets/{name}/grants/{subject}", { params: { path, query } });
           await refresh();
         }}
       >
-        From the next request on, {revoking} can read nothing of {name}.
+        <div className="stack">
+          <p>
+            From the next request on, {revoking} can read nothing of {name}.
+          </p>
+          <TextField
+            label="Reason"
+            hint={`${revoking} reads it. It need not be given.`}
+            value={reason}
+            onChange={(event) => setReason(event.target.value)}
+          />
+        </div>
       </Confirm>
     </div>
+  );
+}
+
+interface Limits {
+  rows: string;
+  days: string;
+  quota: string;
+}
+
+const NO_LIMITS: Limits = { rows: "", days: "", quota: "" };
+
+function said({ rows, days, quota }: Limits) {
+  return {
+    ...(rows.trim() ? { rows: rows.trim() } : {}),
+    ...(days ? { days: Number(days) } : {}),
+    ...(quota ? { retrievals_per_day: Number(quota) } : {}),
+  };
+}
+
+/** Some rows, some days, so many a day: folded, for most grants have no limits. */
+function Limited({ limits, onChange }: { limits: Limits; onChange: (next: Limits) => void }) {
+  return (
+    <details className="grant-limits">
+      <summary>Limit it: some rows, some days, so many a day</summary>
+      <div className="fields details-body">
+        <TextField
+          label="Only these rows"
+          placeholder={'metadata.topic = "storage"'}
+          hint="A filter over metadata, licence, contributor, date or source."
+          value={limits.rows}
+          onChange={(event) => onChange({ ...limits, rows: event.target.value })}
+        />
+        <TextField
+          label="For how many days"
+          type="number"
+          min={1}
+          placeholder="without an end"
+          value={limits.days}
+          onChange={(event) => onChange({ ...limits, days: event.target.value })}
+        />
+        <TextField
+          label="Retrievals a day"
+          type="number"
+          min={1}
+          placeholder="as many as wanted"
+          value={limits.quota}
+          onChange={(event) => onChange({ ...limits, quota: event.target.value })}
+        />
+      </div>
+    </details>
   );
 }
 

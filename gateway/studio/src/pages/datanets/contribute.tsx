@@ -4,15 +4,15 @@ import { FileUp } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
 import { ended, useJob } from "../../api/follow-job";
-import { jobs } from "../../api/queries";
+import { contributionsTo, jobs } from "../../api/queries";
 import { Button, ButtonLink } from "../../ui/button";
 import { Drop } from "../../ui/drop";
 import { Badge, Bar, ErrorNote, Note, Spinner } from "../../ui/feedback";
 import { Checkbox, SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
-import { Ago, bytes, count, plural } from "../../ui/text";
+import { Ago, bytes, count, moment, plural } from "../../ui/text";
 import { asParameter, FIELDS, guess, type Mapping } from "./mapping";
-import { type Format, formatOf, Near, Preview, send as sendFiles, useExamination } from "./preview";
+import { type Format, formatOf, Near, Preview, Rejected, send as sendFiles, useExamination } from "./preview";
 
 type Job = Schemas["Job"];
 
@@ -44,11 +44,16 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
   const [overlap, setOverlap] = useState("");
   const [near, setNear] = useState<Schemas["NearDuplicates"]>("report");
   const [keepGood, setKeepGood] = useState(false);
+  const [note, setNote] = useState("");
+  const [supersedes, setSupersedes] = useState("");
+  const [offered, setOffered] = useState<Schemas["Contribution"] | null>(null);
+  const { data: earlier = [] } = useQuery({ ...contributionsTo(datanet.name), enabled: !governs });
   const take = (next: File[]) => {
     const named = formatOf(next);
     if (named) setFormat(named);
     setChosen(undefined);
     setKeepGood(false);
+    setOffered(null);
     setFiles(next);
   };
   const query = (mapping: Mapping | undefined) => {
@@ -78,14 +83,19 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
       if (governs) {
         said.set("near_duplicates", near);
         if (keepGood) said.set("keep_good", "true");
+      } else {
+        if (note.trim()) said.set("note", note.trim());
+        if (supersedes) said.set("supersedes", supersedes);
       }
       const path = `/v1/datanets/${encodeURIComponent(datanet.name)}/${governs ? "ingest" : "contributions"}`;
-      const made = await sendFiles(path, files, said);
-      return governs ? (made as Job) : null;
+      return sendFiles(path, files, said);
     },
-    onSuccess: async (job) => {
-      setStarted(job);
+    onSuccess: async (made) => {
+      if (governs) setStarted(made as Job);
+      else setOffered(made as Schemas["Contribution"]);
       setFiles([]);
+      setNote("");
+      setSupersedes("");
       await client.invalidateQueries({ queryKey: ["contributions", datanet.name] });
       return client.invalidateQueries({ queryKey: ["jobs"] });
     },
@@ -202,6 +212,31 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
                   />
                 </div>
               )}
+              {!governs && (
+                <div className="fields">
+                  <TextField
+                    label="A word to its owner"
+                    hint="What is in the file, and where it is from."
+                    value={note}
+                    onChange={(event) => setNote(event.target.value)}
+                  />
+                  {earlier.length > 0 && (
+                    <SelectField
+                      label="A new version of"
+                      hint="What was accepted never changes; a new version names the one before."
+                      value={supersedes}
+                      onChange={(event) => setSupersedes(event.target.value)}
+                    >
+                      <option value="">nothing that I sent before</option>
+                      {earlier.map((one) => (
+                        <option key={one.id} value={one.id}>
+                          {one.filename}, {one.state}, {moment(one.created_at)}
+                        </option>
+                      ))}
+                    </SelectField>
+                  )}
+                </div>
+              )}
               <Preview found={found} />
               {governs && (found.data?.rejected_total ?? 0) > 0 && (
                 <Checkbox checked={keepGood} onChange={setKeepGood}>
@@ -213,15 +248,31 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
             <div className="row">
               <Button type="submit" look="primary" disabled={send.isPending}>
                 {send.isPending && <Spinner />}
-                Add to {datanet.name}
+                {governs ? `Add to ${datanet.name}` : `Offer to ${datanet.name}`}
               </Button>
               <Button onClick={() => setFiles([])}>Choose another file</Button>
             </div>
           </>
         )}
       </form>
+      {offered && <Offered offer={offered} owner={datanet.owner} />}
       {running && <Followed key={running.id} first={running} datanet={datanet.name} />}
       <Past jobs={mine.filter((job) => ended(job) && job.id !== running?.id)} />
+    </div>
+  );
+}
+
+/** What became of an offer at once. */
+function Offered({ offer, owner }: { offer: Schemas["Contribution"]; owner: string }) {
+  return (
+    <div role="status">
+      <Note tone={offer.state === "rejected" || offer.state === "failed" ? "warn" : "good"}>
+        {offer.state === "waiting"
+          ? `Sent. ${owner} looks at ${offer.filename} next; you see below what becomes of it, and can take it back until then.`
+          : offer.state === "rejected" || offer.state === "failed"
+            ? `${offer.filename} was not taken: ${offer.reason ?? "no reason was given"}.`
+            : `Sent, and taken by the terms: the datapoints of ${offer.filename} are being added. You see below when they are in.`}
+      </Note>
     </div>
   );
 }
@@ -338,6 +389,7 @@ interface Result {
   added: number;
   skipped_duplicates: number;
   rejected_total: number;
+  rejected?: Schemas["Rejection"][];
   near_duplicates: Schemas["NearDuplicate"][];
   near_duplicates_total: number;
 }
@@ -351,6 +403,9 @@ function Outcome({ result }: { result: Result | null }) {
         {result.skipped_duplicates > 0 && `; ${plural(result.skipped_duplicates, "duplicate")} left out`}
         {result.rejected_total > 0 && `; ${count(result.rejected_total)} to mend left out`}.
       </p>
+      {result.rejected_total > 0 && result.rejected && (
+        <Rejected rows={result.rejected} total={result.rejected_total} />
+      )}
       <Near duplicates={result.near_duplicates ?? []} total={result.near_duplicates_total ?? 0} />
     </>
   );

@@ -16,6 +16,7 @@ import { date, Hash, plural } from "../../ui/text";
 import { Access } from "./access";
 import { Browse } from "./browse";
 import { Contribute } from "./contribute";
+import { Contributors } from "./contributors";
 import { Offers } from "./offers";
 import { AccessBadge } from "./request-card";
 import { Search } from "./search";
@@ -105,6 +106,8 @@ function Crumbs() {
 }
 
 function About({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boolean }) {
+  const caller = useCaller();
+  const readable = datanet.access !== "on_request";
   const navigate = useNavigate();
   const client = useQueryClient();
   const [deleting, setDeleting] = useState(false);
@@ -142,7 +145,8 @@ function About({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boo
           <dd className="numbers">{datanet.snapshot.lance_version}</dd>
         </dl>
       </div>
-      <Snapshots name={datanet.name} />
+      {readable && caller?.may("applications") && <Contributors datanet={datanet} />}
+      {readable && <Snapshots name={datanet.name} />}
       {governs && (
         <div className="card card-pad row row-wrap">
           <div>

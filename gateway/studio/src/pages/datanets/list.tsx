@@ -1,10 +1,10 @@
 // Every datanet the caller may use, and a way to make one.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { Plus } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
-import { catalogue, inbox } from "../../api/queries";
+import { catalogue } from "../../api/queries";
 import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
@@ -12,15 +12,23 @@ import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Segments, TextArea, TextField } from "../../ui/field";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
+import { Tabs } from "../../ui/tabs";
 import { Ago, count } from "../../ui/text";
-import { AccessBadge, RequestCard } from "./request-card";
+import { Inbox } from "./inbox";
+import { Mine } from "./mine";
+import { AccessBadge } from "./request-card";
 import "./datanets.css";
 
 export function Datanets() {
   const caller = useCaller();
+  const { tab = "all", create: asked } = useSearch({ from: "/datanets" });
+  const navigate = useNavigate({ from: "/datanets" });
   const { data, error } = useQuery(catalogue);
-  const { data: waiting = [] } = useQuery(inbox);
-  const [creating, setCreating] = useState(false);
+  const [creating, setCreating] = useState(asked ?? false);
+  const close = () => {
+    setCreating(false);
+    if (asked) navigate({ search: {}, replace: true });
+  };
   const create = caller?.may("stewards") && (
     <Button look="primary" onClick={() => setCreating(true)}>
       <Plus size={16} aria-hidden />
@@ -33,33 +41,39 @@ export function Datanets() {
       lead="Collections of passages that answers may cite, each with its contributors, licence and readers."
       actions={create}
     >
-      <ErrorNote error={error} />
-      {waiting.length > 0 && (
-        <section className="stack" aria-labelledby="to-decide">
-          <h2 id="to-decide">For you to decide</h2>
-          {waiting.map((one) => (
-            <RequestCard key={one.id} request={one} named />
-          ))}
-        </section>
-      )}
-      {!data && !error && <Waiting lines={4} />}
-      {data && (
-        <TableCard label="Datanets">
-          {data.length === 0 ? (
-            <Empty title="No datanets yet" action={create}>
-              {caller?.may("stewards")
-                ? "Make one and add a file: its passages can be cited at once."
-                : "None of yours, and none whose terms are published. Ask a steward for a grant."}
-            </Empty>
-          ) : (
-            <List datanets={data} />
-          )}
-        </TableCard>
-      )}
-      <Create open={creating} onClose={() => setCreating(false)} />
+      <Tabs value={tab} tabs={TABS} onChange={(next) => navigate({ search: { tab: next }, replace: true })}>
+        {tab === "mine" ? (
+          <Mine />
+        ) : (
+          <div className="stack-l">
+            <ErrorNote error={error} />
+            {data && <Inbox datanets={data} />}
+            {!data && !error && <Waiting lines={4} />}
+            {data && (
+              <TableCard label="Datanets">
+                {data.length === 0 ? (
+                  <Empty title="No datanets yet" action={create}>
+                    {caller?.may("stewards")
+                      ? "Make one and add a file: its passages can be cited at once."
+                      : "None of yours, and none whose terms are published. Ask a steward for a grant."}
+                  </Empty>
+                ) : (
+                  <List datanets={data} />
+                )}
+              </TableCard>
+            )}
+          </div>
+        )}
+      </Tabs>
+      {caller?.may("stewards") && <Create open={creating} onClose={close} />}
     </Page>
   );
 }
+
+const TABS = [
+  ["all", "Datanets"],
+  ["mine", "My access"],
+] as const;
 
 function List({ datanets: listed }: { datanets: Schemas["Datanet"][] }) {
   return (

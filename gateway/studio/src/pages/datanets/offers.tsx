@@ -1,8 +1,10 @@
 // Contributions by others than the owner: what is in them, and the owner's word.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
 import { contributionsTo } from "../../api/queries";
+import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Badge, ErrorNote } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
@@ -40,27 +42,54 @@ export function Offers({ name, governs }: { name: string; governs: boolean }) {
   );
 }
 
-function Offer({ offer, governs }: { offer: Contribution; governs: boolean }) {
+export function Offer({
+  offer,
+  governs,
+  named,
+}: {
+  offer: Contribution;
+  governs: boolean;
+  /** Say which datanet it is for. */
+  named?: boolean;
+}) {
+  const caller = useCaller();
   const examined = offer.report as unknown as Examined | null;
   const { reputation } = offer;
+  const own = caller?.subject === offer.subject;
   return (
     <article
       className="card card-pad stack-s"
       aria-label={`Contribution ${offer.filename} of ${offer.subject}`}
     >
       <div className="row row-wrap">
-        <h3>{offer.filename}</h3>
+        <h3>
+          {offer.filename}
+          {named && (
+            <>
+              {" "}
+              for{" "}
+              <Link
+                to="/datanets/$name"
+                params={{ name: offer.datanet }}
+                search={{ tab: "add" }}
+                className="table-link"
+              >
+                {offer.datanet}
+              </Link>
+            </>
+          )}
+        </h3>
         <Badge tone={TONES[offer.state]}>{offer.state}</Badge>
         <span className="quiet small push">
           {offer.subject}, <Ago at={offer.created_at} />
         </span>
       </div>
       <p className="quiet">
-        {examined && `${plural(examined.new, "new datapoint")}, ${examined.duplicates} there already. `}
-        {offer.subject} has {plural(reputation.accepted, "accepted contribution")} and {reputation.rejected}{" "}
-        rejected
-        {reputation.mean_score != null ? `, mean score ${Math.round(reputation.mean_score)}` : ""};{" "}
-        {plural(reputation.answers, "answer")} drew on their data.
+        {examined && `${plural(examined.new, "new datapoint")}, ${examined.duplicates} there already.`}
+        {!own &&
+          ` ${offer.subject} has ${plural(reputation.accepted, "accepted contribution")} and ${reputation.rejected} rejected${
+            reputation.mean_score != null ? `, mean score ${Math.round(reputation.mean_score)}` : ""
+          }; ${plural(reputation.answers, "answer")} drew on their data.`}
         {offer.supersedes ? " It is a new version of an earlier one." : ""}
       </p>
       {offer.note && <blockquote className="quiet">{offer.note}</blockquote>}
@@ -77,7 +106,33 @@ function Offer({ offer, governs }: { offer: Contribution; governs: boolean }) {
       )}
       {offer.reason && <p>{offer.reason}</p>}
       {offer.state === "waiting" && governs && <Review id={offer.id} name={offer.datanet} />}
+      {offer.state === "waiting" && own && <TakeBack id={offer.id} name={offer.datanet} />}
     </article>
+  );
+}
+
+/** Whoever sent it takes it back, until it is decided. */
+function TakeBack({ id, name }: { id: string; name: string }) {
+  const client = useQueryClient();
+  const withdraw = useMutation({
+    mutationFn: async () => {
+      await api.DELETE("/v1/contributions/{id}", { params: { path: { id } } });
+    },
+    onSuccess: () =>
+      Promise.all([
+        client.invalidateQueries({ queryKey: ["contributions", name] }),
+        client.invalidateQueries({ queryKey: ["contributions", "", "mine"] }),
+      ]),
+  });
+  return (
+    <>
+      <ErrorNote error={withdraw.error} />
+      <div className="row">
+        <Button small disabled={withdraw.isPending} onClick={() => withdraw.mutate()}>
+          Take it back
+        </Button>
+      </div>
+    </>
   );
 }
 
@@ -100,7 +155,7 @@ function Review({ id, name }: { id: string; name: string }) {
   });
   return (
     <div className="stack-s">
-      <div className="terms-grid">
+      <div className="review-fields">
         <TextField
           label="Reason"
           hint="The contributor reads it. A no needs one."

@@ -1,10 +1,13 @@
 // What the gateway makes of a file before anything is added: the first datapoints, what has to be mended, what nearly repeats.
 import { useQuery } from "@tanstack/react-query";
+import { Download } from "lucide-react";
 import { request, type Schemas, upload } from "../../api/client";
 import type { operations } from "../../api/schema";
+import { save } from "../../trail/names";
 import { Button } from "../../ui/button";
 import { ErrorNote, Note, Waiting } from "../../ui/feedback";
-import { plural } from "../../ui/text";
+import { count, plural } from "../../ui/text";
+import { asCsv } from "./rejected";
 
 export type Format = operations["ingest"]["parameters"]["query"]["format"];
 type Examination = Schemas["Examination"];
@@ -93,21 +96,37 @@ export function Preview({ found }: { found: ReturnType<typeof useExamination> })
           ))}
         </ul>
       )}
-      {data.rejected_total > 0 && (
-        <Note tone="warn">
-          <p>{plural(data.rejected_total, "datapoint")} to mend:</p>
-          <ul>
-            {data.rejected.slice(0, SHOWN).map((one) => (
-              <li key={one.line}>
-                {one.line > 0 && `Line ${one.line}: `}
-                {one.reason}
-              </li>
-            ))}
-          </ul>
-        </Note>
-      )}
+      {data.rejected_total > 0 && <Rejected rows={data.rejected} total={data.rejected_total} />}
       <Near duplicates={data.near_duplicates} total={data.near_duplicates_total} />
     </div>
+  );
+}
+
+/** Every row that has to be mended, as far as the gateway names them, and the same as a file to work from. */
+export function Rejected({ rows, total }: { rows: Schemas["Rejection"][]; total: number }) {
+  return (
+    <Note tone="warn">
+      <div className="row row-wrap">
+        <p>
+          {plural(total, "datapoint")} to mend
+          {total > rows.length ? `; the first ${count(rows.length)}:` : ":"}
+        </p>
+        <Button small className="push" onClick={() => save(asCsv(rows), "rejected-rows.csv", "text/csv")}>
+          <Download size={14} aria-hidden />
+          Download the list
+        </Button>
+      </div>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <ul className="rejected" aria-label="Rows to mend" tabIndex={0}>
+        {rows.map((one, place) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a line may be named twice, and the list never moves
+          <li key={place}>
+            {one.line > 0 && `Line ${one.line}: `}
+            {one.reason}
+          </li>
+        ))}
+      </ul>
+    </Note>
   );
 }
 

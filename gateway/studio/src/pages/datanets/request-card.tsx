@@ -1,5 +1,6 @@
 // A request for access: what each clause of the terms says to it, what people said, and for reviewers the decision.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { Check, CircleHelp, X } from "lucide-react";
 import { useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
@@ -7,7 +8,8 @@ import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Badge, ErrorNote } from "../../ui/feedback";
 import { TextArea, TextField } from "../../ui/field";
-import { Ago, date } from "../../ui/text";
+import { Ago, moment } from "../../ui/text";
+import { AS_ACTOR } from "./words";
 
 type Request = Schemas["AccessRequest"];
 
@@ -32,17 +34,23 @@ const TONES = { waiting: "warn", granted: "good", denied: "bad", withdrawn: "pla
 export function RequestCard({ request, named }: { request: Request; named?: boolean }) {
   const caller = useCaller();
   const decides = caller !== undefined && request.reviewers.includes(caller.subject);
+  const own = caller?.subject === request.subject;
   const { application } = request;
   return (
     <article className="card card-pad stack-s" aria-label={`Request of ${request.subject}`}>
       <div className="row row-wrap">
         <h3>
-          {request.subject}
+          {!(named && own) && request.subject}
+          {named && !own && " for "}
           {named && (
-            <>
-              {" "}
-              for <span className="mono">{request.datanet}</span>
-            </>
+            <Link
+              to="/datanets/$name"
+              params={{ name: request.datanet }}
+              search={{ tab: "terms" }}
+              className="table-link"
+            >
+              {request.datanet}
+            </Link>
           )}
         </h3>
         <Badge tone={TONES[request.status]}>{request.status}</Badge>
@@ -51,7 +59,7 @@ export function RequestCard({ request, named }: { request: Request; named?: bool
         </span>
       </div>
       <p>
-        For {application.purposes.join(" and ")}, as {application.actor}
+        For {application.purposes.join(" and ")}, as {AS_ACTOR[application.actor]}
         {application.commercial ? ", commercially" : ""}
         {application.region ? `, in ${application.region}` : ""}
         {application.days ? `, for ${application.days} days` : ""}
@@ -77,19 +85,20 @@ export function RequestCard({ request, named }: { request: Request; named?: bool
             ? "Nobody is left who may decide; its owner has to name a reviewer in new terms."
             : `To be decided by ${request.reviewers.join(", ")}${
                 request.required > 1 ? ` (${request.required} have to agree)` : ""
-              }${request.deadline ? `, until ${date(request.deadline)}` : ""}${
+              }${request.deadline ? `, until ${moment(request.deadline)}` : ""}${
                 request.escalated_at ? "; it was passed on" : ""
               }.`}
         </p>
       )}
       {request.status !== "waiting" && request.decided_by && (
         <p className="small quiet">
-          Decided by {request.decided_by === "policy" ? "the terms alone" : request.decided_by}, version{" "}
-          {request.terms_version} of the terms.
+          Decided by {request.decided_by === "policy" ? "the terms alone" : request.decided_by}
+          {request.decided_at ? ` on ${moment(request.decided_at)}` : ""}, version {request.terms_version} of
+          the terms.
         </p>
       )}
       {decides && <Decide id={request.id} />}
-      {caller?.subject === request.subject && <Own request={request} />}
+      {own && <Own request={request} />}
     </article>
   );
 }

@@ -55,6 +55,7 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
         Who asks is decided at once by what you publish; only what you leave to people waits for them. Each
         version stays in the log, and grants that were given under it stay until they end.
       </p>
+      <h3>What for</h3>
       <div className="terms-grid">
         {PURPOSES.map((purpose) => (
           <Choice
@@ -69,6 +70,9 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
           value={terms.commercial ?? "refer"}
           onChange={(commercial) => change({ commercial })}
         />
+      </div>
+      <h3>Who may ask</h3>
+      <div className="terms-grid">
         {ACTORS.map((actor) => (
           <Choice
             key={actor}
@@ -77,11 +81,6 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
             onChange={(answer) => change({ actors: { ...terms.actors, [actor]: answer } })}
           />
         ))}
-        <Choice
-          label="Contributions by others"
-          value={terms.contributions?.from_anyone ?? "refer"}
-          onChange={(from_anyone) => change({ contributions: { ...terms.contributions, from_anyone } })}
-        />
         <TextField
           label="Countries"
           hint="Codes such as CH, or EU and EEA; empty: anywhere."
@@ -91,6 +90,9 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
             change({ regions: regions.length > 0 ? regions : null });
           }}
         />
+      </div>
+      <h3>How much, and for how long</h3>
+      <div className="terms-grid">
         <NumberField
           label="Longest grant, in days"
           value={terms.duration_days ?? 365}
@@ -120,6 +122,14 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
           value={terms.price ?? ""}
           onChange={(event) => change({ price: event.target.value })}
         />
+        <Choice
+          label="Contributions by others"
+          value={terms.contributions?.from_anyone ?? "refer"}
+          onChange={(from_anyone) => change({ contributions: { ...terms.contributions, from_anyone } })}
+        />
+      </div>
+      <h3>Who decides what is left to people</h3>
+      <div className="terms-grid">
         <TextField
           label="Reviewers"
           hint="Subjects; empty: you."
@@ -152,8 +162,8 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
         <h3>To be affirmed</h3>
         {affirmations.map((one, place) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: the place is what identifies one while it is written
-          <div key={place} className="row">
-            <div className="grow">
+          <div key={place} className="affirmation">
+            <div>
               <TextField
                 label={`Affirmation ${place + 1}`}
                 value={one.text}
@@ -168,6 +178,7 @@ export function TermsEditor({ name, terms: published }: { name: string; terms: T
             </div>
             <Button
               look="quiet"
+              className="button-icon"
               aria-label={`Remove affirmation ${place + 1}`}
               onClick={() => change({ affirmations: affirmations.filter((_, at) => at !== place) })}
             >

@@ -10,6 +10,7 @@ import { Checkbox, SelectField, TextArea, TextField } from "../../ui/field";
 import { Ago, Hash } from "../../ui/text";
 import { RequestCard, useRefresh } from "./request-card";
 import { TermsEditor } from "./terms-editor";
+import { ACTORS, PURPOSES } from "./words";
 
 export function Terms({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boolean }) {
   const { data, error } = useQuery(termsOf(datanet.name));
@@ -80,14 +81,6 @@ function Mine({ name }: { name: string }) {
   );
 }
 
-const ACTORS: [Schemas["Actor"], string][] = [
-  ["individual", "a person, for myself"],
-  ["academic", "a university or research institute"],
-  ["nonprofit", "a non-profit organisation"],
-  ["company", "a company"],
-  ["government", "a public authority"],
-];
-
 /** Decided while one watches, unless the terms refer it to people. */
 function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["Terms"] }) {
   const refresh = useRefresh();
@@ -96,6 +89,8 @@ function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["
   const [commercial, setCommercial] = useState(false);
   const [region, setRegion] = useState("");
   const [statement, setStatement] = useState("");
+  const [days, setDays] = useState("");
+  const [rows, setRows] = useState("");
   const [affirmed, setAffirmed] = useState<string[]>([]);
   const ask = useMutation({
     mutationFn: async () =>
@@ -109,6 +104,8 @@ function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["
             affirmed,
             statement: statement.trim(),
             ...(region.trim() ? { region: region.trim().toUpperCase() } : {}),
+            ...(days ? { days: Number(days) } : {}),
+            ...(rows.trim() ? { rows: rows.trim() } : {}),
           },
         }),
       ),
@@ -126,13 +123,13 @@ function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["
       <h2 id="ask">{datanet.access === "grant" ? "Ask for more" : "Ask for access"}</h2>
       <fieldset className="stack-s fieldset">
         <legend className="field-label">For</legend>
-        {(["retrieval", "training", "evaluation"] as const).map((purpose) => (
+        {PURPOSES.map(([purpose, words]) => (
           <Checkbox
             key={purpose}
             checked={purposes.includes(purpose)}
             onChange={(on) => setPurposes(toggle(purposes, purpose, on))}
           >
-            {purpose}
+            {words}
           </Checkbox>
         ))}
       </fieldset>
@@ -169,6 +166,27 @@ function Ask({ datanet, terms }: { datanet: Schemas["Datanet"]; terms: Schemas["
         value={statement}
         onChange={(event) => setStatement(event.target.value)}
       />
+      <details>
+        <summary>Ask for less: some days, some rows</summary>
+        <div className="fields details-body">
+          <TextField
+            label="For how many days"
+            type="number"
+            min={1}
+            placeholder={String(terms.duration_days ?? 365)}
+            hint="Without: as long as the terms allow."
+            value={days}
+            onChange={(event) => setDays(event.target.value)}
+          />
+          <TextField
+            label="Only these rows"
+            placeholder={'metadata.topic = "storage"'}
+            hint="A filter; without: all that the terms give."
+            value={rows}
+            onChange={(event) => setRows(event.target.value)}
+          />
+        </div>
+      </details>
       {(terms.affirmations ?? []).map(({ id, text }) => (
         <Checkbox
           key={id}

@@ -11,7 +11,7 @@ import { Badge, Bar, Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
 import { Ago, bytes, count, Hash, plural } from "../../ui/text";
-import { useThreads } from "../chat/store";
+import { currentSettings, keepSettings, useThreads } from "../chat/store";
 import { trainings } from "../train/queries";
 import { isLive, nameOf, type Job as Run, type Step as TrainingStep } from "../train/shapes";
 import "./home.css";
@@ -37,8 +37,8 @@ export function Home() {
 function Ask() {
   const navigate = useNavigate();
   const [question, setQuestion] = useState("");
-  const { data } = useQuery(datanets);
-  const filled = (data ?? []).filter((datanet) => datanet.snapshot.size > 0);
+  const nets = useQuery(datanets);
+  const known = useQuery(models);
   const ask = (event: FormEvent) => {
     event.preventDefault();
     if (question.trim()) navigate({ to: "/chat", search: { ask: question.trim() } });
@@ -57,18 +57,47 @@ function Ask() {
         onChange={(event) => setQuestion(event.target.value)}
       />
       <div className="row">
-        <span className="quiet small">
-          {filled.length > 0
-            ? `Answers will cite ${plural(filled.length, "datanet")} with ${count(
-                filled.reduce((sum, datanet) => sum + datanet.snapshot.size, 0),
-              )} datapoints.`
-            : "You have no datanet with datapoints yet, so answers cite nothing."}
-        </span>
+        {nets.data && known.data && <Cites models={known.data} datanets={nets.data} />}
         <IconButton label="Ask" look="primary" type="submit" className="push" disabled={!question.trim()}>
           <ArrowUp size={17} />
         </IconButton>
       </div>
     </form>
+  );
+}
+
+/** What the answer will draw on: what is chosen in chat, which need not be all. */
+function Cites({ models, datanets }: { models: Schemas["Model"][]; datanets: Schemas["Datanet"][] }) {
+  // Choosing is kept outside React; this draws it anew.
+  const [, setChosen] = useState(0);
+  const how = currentSettings(models, datanets);
+  const filled = datanets.filter((datanet) => datanet.snapshot.size > 0);
+  const chosen = filled.filter(({ name }) => how.datanets.includes(name));
+  const size = chosen.reduce((sum, datanet) => sum + datanet.snapshot.size, 0);
+  const all = () => {
+    keepSettings({ ...how, datanets: filled.map(({ name }) => name) });
+    setChosen((n) => n + 1);
+  };
+  if (filled.length === 0) {
+    return (
+      <span className="quiet small">You have no datanet with datapoints yet, so answers cite nothing.</span>
+    );
+  }
+  return (
+    <span className="quiet small row row-wrap">
+      {chosen.length === 0
+        ? "No datanet is chosen in chat, so the answer would cite nothing."
+        : `The answer may cite ${
+            chosen.length <= 2
+              ? chosen.map(({ title, name }) => title || name).join(" and ")
+              : plural(chosen.length, "datanet")
+          }, ${plural(size, "datapoint")}.`}
+      {chosen.length < filled.length && (
+        <Button small look="quiet" onClick={all}>
+          {filled.length === 1 ? `Use ${filled[0]?.title || filled[0]?.name}` : `Use all ${filled.length}`}
+        </Button>
+      )}
+    </span>
   );
 }
 
@@ -91,8 +120,13 @@ function FirstSteps() {
   if (!known.data || !nets.data) return null;
   const chat = known.data.filter((model) => model.kind === "chat");
   const filled = nets.data.filter((datanet) => datanet.snapshot.size > 0);
+  // One that was made and not filled yet is where to go on.
+  const empty = nets.data.find((datanet) => datanet.owner === caller?.subject);
   const answered = threads.flatMap((thread) => thread.turns).flatMap((turn) => turn.answers);
   const cited = answered.some((answer) => answer.attribution?.datapoints.length);
+  const last = threads.find(({ turns }) =>
+    turns.some(({ answers }) => answers.some((answer) => answer.attribution?.datapoints.length)),
+  );
   const verified = answered.some((answer) => answer.verified);
   const steps: Step[] = [
     {
@@ -109,7 +143,22 @@ function FirstSteps() {
         ? `${filled[0].title || filled[0].name} has ${plural(filled[0].snapshot.size, "datapoint")}.`
         : caller?.may("stewards")
           ? "Create a datanet and add a file: its passages become citable at once."
-          : "Ask a datanet’s steward for a grant; then it appears here.",
+          : "Ask for one of those whose terms are published; then it appears here.",
+      action: caller?.may("stewards") ? (
+        empty ? (
+          <ButtonLink to="/datanets/$name" params={{ name: empty.name }} search={{ tab: "add" }} small>
+            Add a file to {empty.title || empty.name}
+          </ButtonLink>
+        ) : (
+          <ButtonLink to="/datanets" search={{ create: true }} small>
+            Create a datanet
+          </ButtonLink>
+        )
+      ) : (
+        <ButtonLink to="/datanets" small>
+          See which there are
+        </ButtonLink>
+      ),
     },
     {
       title: "A cited answer",
@@ -125,6 +174,11 @@ function FirstSteps() {
       title: "A proof you checked yourself",
       done: verified,
       text: "Choose a number in an answer, then Verify: your browser recomputes every hash and signature.",
+      action: last && (
+        <ButtonLink to="/chat" search={{ thread: last.id }} small>
+          Open the answer
+        </ButtonLink>
+      ),
     },
   ];
   if (trains) {

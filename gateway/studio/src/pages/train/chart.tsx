@@ -1,58 +1,79 @@
-// Curves over steps: axes with round numbers, a legend, and the values under the pointer.
-import { type PointerEvent, useEffect, useRef, useState } from "react";
+// Curves over steps: drawn, walked through by pointer or arrow keys, and the same numbers as a table.
+import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
+import { rows, type Series } from "./curve";
+import { create, fill, type Line, point } from "./draw";
 import { figure } from "./measures";
 
-export interface Series {
-  name: string;
-  /** Which of the six colours. */
-  tone: number;
-  points: readonly (readonly [number, number])[];
-  /** Few points, each marked, joined by a dashed line. */
-  marked?: boolean;
-}
-
-const HEIGHT = 260;
-const EDGE = { top: 12, right: 12, bottom: 28, left: 44 };
+export type { Series } from "./curve";
 
 export function Chart({ label, series, most }: { label: string; series: Series[]; most?: number }) {
-  const box = useRef<HTMLDivElement>(null);
-  const [width, setWidth] = useState(0);
-  const [at, setAt] = useState<number | null>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const chart = useRef<Line | null>(null);
+  const [place, setPlace] = useState<number | null>(null);
+  const all = useMemo(() => rows(series), [series]);
+  const steps = useRef<number[]>([]);
+  steps.current = all.map(({ step }) => step);
+  const latest = useRef({ series, most });
+  latest.current = { series, most };
+
   useEffect(() => {
-    const element = box.current;
-    if (!element) return;
-    const observer = new ResizeObserver(() => setWidth(element.clientWidth));
-    observer.observe(element);
-    return () => observer.disconnect();
+    if (!canvas.current) return;
+    const made = create(canvas.current, (step) =>
+      setPlace(step === null ? null : nearest(steps.current, step)),
+    );
+    chart.current = made;
+    const draw = () => fill(made, latest.current.series, latest.current.most);
+    draw();
+    // A canvas keeps the font that was there when it was drawn.
+    void document.fonts.ready.then(() => chart.current === made && draw());
+    const unwatch = onTheme(draw);
+    return () => {
+      unwatch();
+      made.destroy();
+      chart.current = null;
+    };
   }, []);
-  const shown = series.filter(({ points }) => points.length > 0);
-  const all = shown.flatMap(({ points }) => points);
-  const last = Math.max(most ?? 0, ...all.map(([step]) => step), 2);
-  const losses = all.map(([, loss]) => loss);
-  const [low, high] = losses.length > 0 ? [Math.min(...losses), Math.max(...losses)] : [0, 1];
-  const room = (high - low || high || 1) * 0.08;
-  const [from, to] = [Math.max(0, low - room), high + room];
-  const [inner, tall] = [Math.max(1, width - EDGE.left - EDGE.right), HEIGHT - EDGE.top - EDGE.bottom];
-  const x = (step: number) => EDGE.left + ((step - 1) / (last - 1)) * inner;
-  const y = (loss: number) => EDGE.top + (1 - (loss - from) / (to - from)) * tall;
-  const point = (event: PointerEvent) => {
-    const left = event.currentTarget.getBoundingClientRect().left;
-    const step = ((event.clientX - left - EDGE.left) / inner) * (last - 1) + 1;
-    const steps = all.map(([known]) => known);
-    if (steps.length === 0) return;
-    setAt(steps.reduce((near, known) => (Math.abs(known - step) < Math.abs(near - step) ? known : near)));
+  useEffect(() => {
+    if (chart.current) fill(chart.current, series, most);
+  }, [series, most]);
+  const row = place === null ? undefined : all[place];
+  const at = row?.step ?? null;
+  useEffect(() => {
+    if (chart.current) point(chart.current, at);
+  }, [at]);
+
+  const walk = (event: KeyboardEvent) => {
+    const last = all.length - 1;
+    const from = place ?? last;
+    const to = {
+      ArrowRight: from + 1,
+      ArrowUp: from + 1,
+      ArrowLeft: place === null ? last : from - 1,
+      ArrowDown: place === null ? last : from - 1,
+      PageUp: from + 10,
+      PageDown: from - 10,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (event.key === "Escape") setPlace(null);
+    if (to === undefined || all.length === 0) return;
+    event.preventDefault();
+    setPlace(Math.min(last, Math.max(0, to)));
   };
-  const spoken = shown.map(({ name, points }) => {
-    const [first, end] = [points[0], points.at(-1)];
-    return first && end
-      ? `${name}: ${figure(first[1])} at step ${first[0]}, ${figure(end[1])} at step ${end[0]}`
-      : "";
-  });
+  const shown = row ?? all.at(-1);
+  const values = series.map(({ name, points }, n) => ({
+    name,
+    value: row ? row.values[n] : points.at(-1)?.[1],
+  }));
+  const spoken = values
+    .filter(({ value }) => value !== undefined)
+    .map(({ name, value }) => `${name} ${figure(value as number)}`)
+    .join(", ");
   return (
-    <figure className="chart">
+    <figure className="chart" data-steps={all.length}>
       <figcaption className="chart-legend">
-        {series.map(({ name, tone, marked, points }) => {
-          const value = at === null ? points.at(-1)?.[1] : points.find(([step]) => step === at)?.[1];
+        {series.map(({ name, tone, marked }, n) => {
+          const value = values[n]?.value;
           return (
             <span key={name} className={`chart-key tone-${tone}`}>
               <i className={marked ? "chart-swatch chart-swatch-marked" : "chart-swatch"} aria-hidden />
@@ -62,105 +83,85 @@ export function Chart({ label, series, most }: { label: string; series: Series[]
         })}
         <span className="push quiet numbers">{at === null ? "" : `step ${at}`}</span>
       </figcaption>
-      <div ref={box} className="chart-box">
-        {width > 0 && (
-          <svg
-            width={width}
-            height={HEIGHT}
-            role="img"
-            aria-label={`${label}. ${spoken.join(". ") || "Nothing yet"}.`}
-            onPointerMove={point}
-            onPointerLeave={() => setAt(null)}
-          >
-            {ticks(from, to, 4).map((loss) => (
-              <g key={loss}>
-                <line
-                  className="chart-grid"
-                  x1={EDGE.left}
-                  x2={width - EDGE.right}
-                  y1={y(loss)}
-                  y2={y(loss)}
-                />
-                <text className="chart-text" x={EDGE.left - 8} y={y(loss) + 4} textAnchor="end">
-                  {Number(loss.toPrecision(6))}
-                </text>
-              </g>
-            ))}
-            {ticks(1, last, Math.max(2, Math.floor(inner / 110)), true).map((step) => (
-              <text key={step} className="chart-text" x={x(step)} y={HEIGHT - 8} textAnchor="middle">
-                {step}
-              </text>
-            ))}
-            {shown.map((one) => (
-              <Curve key={one.name} series={one} x={x} y={y} />
-            ))}
-            {at !== null && (
-              <line className="chart-at" x1={x(at)} x2={x(at)} y1={EDGE.top} y2={HEIGHT - EDGE.bottom} />
-            )}
-          </svg>
-        )}
+      {/* Walking through the steps is choosing a value from a range: readers know how to work a slider. */}
+      <div
+        className="chart-box"
+        role="slider"
+        tabIndex={0}
+        aria-label={`${label}. Arrow keys go through the steps.`}
+        aria-valuemin={steps.current[0] ?? 0}
+        aria-valuemax={steps.current.at(-1) ?? 0}
+        aria-valuenow={shown?.step ?? 0}
+        aria-valuetext={shown ? `step ${shown.step}: ${spoken}` : "nothing yet"}
+        onKeyDown={walk}
+        onBlur={() => setPlace(null)}
+      >
+        <canvas ref={canvas} aria-hidden />
         {all.length === 0 && <p className="chart-empty quiet">The curve begins with the first step.</p>}
       </div>
+      {all.length > 0 && <Table label={label} series={series} all={all} />}
     </figure>
   );
 }
 
-function Curve({
-  series,
-  x,
-  y,
-}: {
-  series: Series;
-  x: (step: number) => number;
-  y: (loss: number) => number;
-}) {
-  const { points, tone, marked } = series;
-  const path = (all: Series["points"]) =>
-    all.map(([step, loss], n) => `${n ? "L" : "M"}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join("");
-  if (marked || points.length < SMOOTHED) {
-    return (
-      <g className={`tone-${tone}`}>
-        <path className={marked ? "chart-line chart-line-marked" : "chart-line"} d={path(points)} />
-        {points.map(([step, loss]) => (
-          <circle
-            key={step}
-            className={marked ? "chart-dot chart-dot-marked" : "chart-dot"}
-            cx={x(step)}
-            cy={y(loss)}
-            r={marked ? 4 : 3}
-          />
-        ))}
-      </g>
-    );
-  }
+/** The same numbers to read one by one. Long tables are made only once they are wanted. */
+function Table({ label, series, all }: { label: string; series: Series[]; all: ReturnType<typeof rows> }) {
+  const [open, setOpen] = useState(false);
   return (
-    <g className={`tone-${tone}`}>
-      <path className="chart-line chart-line-raw" d={path(points)} />
-      <path className="chart-line" d={path(smooth(points))} />
-    </g>
+    <details className="chart-table" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary className="quiet small">As a table</summary>
+      {open && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        <section className="chart-rows" aria-label={`${label}, as a table`} tabIndex={0}>
+          <table className="table">
+            <thead>
+              <tr>
+                <th scope="col" className="number">
+                  Step
+                </th>
+                {series.map(({ name }) => (
+                  <th key={name} scope="col" className="number">
+                    {name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {all.map(({ step, values }) => (
+                <tr key={step}>
+                  <td className="number">{step}</td>
+                  {values.map((value, n) => (
+                    <td key={series[n]?.name} className="number">
+                      {value === undefined ? "" : value.toFixed(4)}
+                    </td>
+                  ))}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </details>
   );
 }
 
-/** From so many points on, a curve is drawn smoothed over its raw values. */
-const SMOOTHED = 16;
-
-/** The running mean with a weight that falls off by 0.85 a step, corrected for its start. */
-export function smooth(points: Series["points"]): [number, number][] {
-  let [sum, weight] = [0, 0];
-  return points.map(([step, loss]) => {
-    sum = sum * 0.85 + loss;
-    weight = weight * 0.85 + 1;
-    return [step, sum / weight];
-  });
+/** The place of the step that is nearest. */
+function nearest(steps: readonly number[], step: number): number | null {
+  if (steps.length === 0) return null;
+  return steps.reduce(
+    (best, known, at) => (Math.abs(known - step) < Math.abs((steps[best] ?? 0) - step) ? at : best),
+    0,
+  );
 }
 
-/** Round numbers between two others. */
-export function ticks(from: number, to: number, about: number, whole = false): number[] {
-  const rough = (to - from) / about || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const size = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough) ?? rough;
-  const step = whole ? Math.max(1, Math.round(size)) : size;
-  const all: number[] = [];
-  for (let n = Math.ceil(from / step); n * step <= to + step * 1e-9; n += 1) all.push(n * step);
-  return all;
+/** Calls back when the page changes between light and dark. */
+function onTheme(changed: () => void): () => void {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const observer = new MutationObserver(changed);
+  observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  system.addEventListener("change", changed);
+  return () => {
+    observer.disconnect();
+    system.removeEventListener("change", changed);
+  };
 }

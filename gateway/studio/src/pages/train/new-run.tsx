@@ -75,6 +75,7 @@ function Form({ bases, datanets: filled }: { bases: string[]; datanets: Schemas[
   const [preset, setPreset] = useState<Preset>("balanced");
   const [given, setGiven] = useState<Given>({});
   const [typed, setTyped] = useState<string | null>(null);
+  const [publish, setPublish] = useState<"named" | "later">("named");
   const data = from === "datanet" ? datanet : (file?.filename ?? "");
   const name = typed ?? slug(data);
 
@@ -93,7 +94,8 @@ function Form({ bases, datanets: filled }: { bases: string[]; datanets: Schemas[
             },
           }
         : {}),
-      ...(name.trim() ? { suffix: name.trim() } : {}),
+      // Without a name the adapter gets the run's own, which nobody would guess.
+      ...(name.trim() && publish === "named" ? { suffix: name.trim() } : {}),
       method: { type: method, preset, options: chosen(options, method) },
       ...(part ? { held_out: Number(part) } : {}),
       ...(samples ? { evaluation_samples: Number(samples) } : {}),
@@ -136,21 +138,28 @@ function Form({ bases, datanets: filled }: { bases: string[]; datanets: Schemas[
           </SelectField>
           <TextField
             label="Name of the adapter"
-            hint={`Requests will name it as ${base}:${name || "…"}. If the name is taken, this becomes its next generation.`}
+            hint={
+              publish === "named"
+                ? `Requests will name it as ${base}:${name || "…"}. If you have one of that name, this becomes its next generation.`
+                : "What this run is called here."
+            }
             placeholder="glossary"
             value={name}
             onChange={(event) => setTyped(event.target.value)}
           />
         </div>
-        <Segments
-          label="Learn from"
-          value={from}
-          options={[
-            ["datanet", "A datanet"],
-            ["file", "A file of examples"],
-          ]}
-          onChange={setFrom}
-        />
+        <div className="stack-s">
+          <span className="field-label">Learn from</span>
+          <Segments
+            label="Learn from"
+            value={from}
+            options={[
+              ["datanet", "A datanet"],
+              ["file", "A file of examples"],
+            ]}
+            onChange={setFrom}
+          />
+        </div>
         {from === "datanet" ? (
           <FromDatanet
             known={filled}
@@ -162,6 +171,23 @@ function Form({ bases, datanets: filled }: { bases: string[]; datanets: Schemas[
         ) : (
           <FromFile file={file} onFile={setFile} />
         )}
+        <div className="stack-s">
+          <span className="field-label">When it is done</span>
+          <Segments
+            label="When it is done"
+            value={publish}
+            options={[
+              ["named", "Publish it under that name"],
+              ["later", "Publish it myself"],
+            ]}
+            onChange={setPublish}
+          />
+          <p className="quiet small">
+            {publish === "named"
+              ? "Only you may use it until you share it; its page rolls it back."
+              : "It answers under the run’s own number alone, to you alone, until you give it a name on the run’s page."}
+          </p>
+        </div>
       </section>
 
       <section className="card card-pad stack" aria-labelledby="how">
@@ -185,6 +211,7 @@ function Form({ bases, datanets: filled }: { bases: string[]; datanets: Schemas[
           ))}
         </fieldset>
         <div className="stack-s">
+          <span className="field-label">Method</span>
           <Segments
             label="Method"
             value={method}

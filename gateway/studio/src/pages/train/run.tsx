@@ -8,7 +8,7 @@ import { Button, ButtonLink } from "../../ui/button";
 import { Confirm } from "../../ui/dialog";
 import { Bar, ErrorNote, Note, Spinner, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
-import { Ago, bytes, count, Hash } from "../../ui/text";
+import { Ago, bytes, count } from "../../ui/text";
 import { Chart } from "./chart";
 import type { Course } from "./course";
 import { EvaluationOf } from "./evaluation";
@@ -17,6 +17,7 @@ import { moment, Status } from "./list";
 import { duration } from "./measures";
 import { said } from "./options";
 import { DataReport, Figure, short } from "./preview";
+import { Publish } from "./publish";
 import { evaluation, move, training, validation } from "./queries";
 import { dataOf, isLive, type Job, methodOf, nameOf, optionsOf } from "./shapes";
 import "./train.css";
@@ -62,6 +63,7 @@ function Run({ job, above }: { job: Job; above: ReactNode }) {
       <div className="stack-l">
         {job.error && <Note tone="bad">{job.error.message}</Note>}
         <Progress job={job} course={course} />
+        {done && job.adapter_generation && <Publish base={job.model} generation={job.adapter_generation} />}
         {results.data && <EvaluationOf evaluation={results.data} />}
         <ErrorNote error={results.error} />
         <section className="card" aria-labelledby="curves">
@@ -254,12 +256,6 @@ function Progress({ job, course }: { job: Job; course: Course | null }) {
           </Figure>
         )}
       </dl>
-      {job.adapter_generation && (
-        <p className="run-foot quiet small">
-          Published as <span className="mono">{job.fine_tuned_model}</span>, generation{" "}
-          <Hash value={job.adapter_generation} label="generation" />
-        </p>
-      )}
     </section>
   );
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { smooth, ticks } from "./chart";
 import { course } from "./course";
+import { rows, smooth } from "./curve";
 import { asked } from "./evaluation";
 import { duration, figure, overall, sentence, verdict } from "./measures";
 import { chosen } from "./options";
@@ -90,18 +90,25 @@ test("a run that was interrupted counts the later of two reports of a step", () 
   );
 });
 
-test("ticks are round, and whole where steps are counted", () => {
-  assert.deepEqual(ticks(0.1, 1.05, 4), [0.5, 1]);
-  assert.deepEqual(ticks(1, 4, 8, true), [1, 2, 3, 4]);
-  assert.deepEqual(ticks(1, 100, 5, true), [20, 40, 60, 80, 100]);
+test("a curve is smoothed, and curves of other steps stand in one table", () => {
+  const even = smooth([
+    [1, 2],
+    [2, 2],
+    [3, 2],
+  ]);
   assert.deepEqual(
-    smooth([
-      [1, 2],
-      [2, 2],
-      [3, 2],
-    ]).map(([, loss]) => loss),
+    even.map(([, loss]) => loss),
     [2, 2, 2],
   );
+  const series = [
+    { name: "training", tone: 1, points: [[1, 3] as const, [2, 2] as const] },
+    { name: "held out", tone: 2, points: [[2, 4] as const, [3, 5] as const] },
+  ];
+  assert.deepEqual(rows(series), [
+    { step: 1, values: [3, undefined] },
+    { step: 2, values: [2, 4] },
+    { step: 3, values: [undefined, 5] },
+  ]);
 });
 
 test("the question is found in a ChatML prompt, and other prompts stay as they are", () => {
