@@ -135,7 +135,7 @@ impl Authenticator {
         let Some(session) = session else {
             return Err(refused("the session has ended; sign in again"));
         };
-        let caller = Arc::new(Caller { subject: session.subject, roles: session.roles, credential: "oidc" });
+        let caller = Arc::new(Caller { subject: session.subject, roles: session.roles, credential: "oidc", key: None });
         self.known.insert(digest, caller.clone()).await;
         Ok(Some(caller))
     }

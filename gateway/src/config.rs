@@ -229,7 +229,9 @@ pub(crate) struct Adapters {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Training {
-    /// Memory that a job's process may have, in MiB; a job ends with an error beyond it.
+    /// Jobs that run at a time; each has all cores and a memory limit of its own, so more than one seldom pays.
+    pub(crate) jobs_at_once: usize,
+    /// Memory that a job's process may have, in MiB: what will not fit is refused, what grows beyond it ends with an error.
     pub(crate) memory_limit_mib: u64,
 }
 
@@ -456,7 +458,7 @@ impl Adapters {
 
 impl Default for Training {
     fn default() -> Self {
-        Self { memory_limit_mib: 8192 }
+        Self { jobs_at_once: 1, memory_limit_mib: 8192 }
     }
 }
 
@@ -586,6 +588,7 @@ impl Config {
         positive("adapters.kv_mib", adapters.kv_mib)?;
         positive("adapters.quota_count", adapters.quota_count)?;
         positive("adapters.quota_mib", adapters.quota_mib)?;
+        positive("training.jobs_at_once", training.jobs_at_once as u64)?;
         positive("training.memory_limit_mib", training.memory_limit_mib)?;
         positive("models.max_in_flight", models.max_in_flight as u64)?;
         positive("retrieval.max_passage_chars", retrieval.max_passage_chars as u64)?;

@@ -20,7 +20,6 @@ use cairn_proof::{
     log::Draft,
     record::{Tombstone, TombstoneKind},
 };
-use cairn_trainer::{job, report::Evaluation};
 use futures::future::try_join_all;
 use serde_json::Value;
 
@@ -209,22 +208,33 @@ fn clean_trainings(directory: &Path, ids: &BTreeSet<String>) -> anyhow::Result<(
         for name in ["source.jsonl", "validation-source.jsonl"] {
             concerned |= without_rows(&dir.join(name), ids)?;
         }
+        concerned |= used(&dir.join("rows.jsonl"), ids)?;
         if !concerned {
             continue;
         }
         if training::running(&dir) {
             std::fs::write(dir.join("cancel"), b"")?;
+        } else if !dir.join("provenance.json").exists() && dir.join("outcome.json").exists() {
+            // A run that learnt them and is not on record must not be put there as it is.
+            std::fs::remove_file(dir.join("outcome.json"))?;
         }
-        for name in ["validation.json", "evaluation.json"] {
-            without_samples(&dir.join(name))?;
-        }
-        let (evaluation, page) = (dir.join("evaluation.json"), dir.join("report.html"));
-        if page.exists() {
-            let evaluation: Evaluation = job::read(&evaluation)?;
-            replace(&page, evaluation.to_html().as_bytes())?;
-        }
+        training::hide_samples(&dir)?;
     }
     Ok(())
+}
+
+/// Whether a list of rows, whose texts may be gone before, has one of these.
+fn used(path: &Path, ids: &BTreeSet<String>) -> anyhow::Result<bool> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    for line in BufReader::new(std::fs::File::open(path)?).lines() {
+        let row = serde_json::from_str::<Value>(&line?);
+        if row.is_ok_and(|row| row["row"].as_str().is_some_and(|id| ids.contains(id))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Writes a file of rows again without some of them; says whether any was there.
@@ -251,7 +261,7 @@ fn without_rows(path: &Path, ids: &BTreeSet<String>) -> anyhow::Result<bool> {
 }
 
 /// Empties every list of samples in a JSON file.
-fn without_samples(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn without_samples(path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
     }
@@ -276,7 +286,7 @@ fn empty_samples(value: &mut Value) {
 }
 
 /// Replaces a file at once and durably. The old bytes are freed, which on some disks is not the same as overwritten.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().context("a job's file has no directory")?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;

@@ -46,6 +46,7 @@ pub(crate) enum Code {
     ModelLoading,
     ModelLoadFailed,
     MemoryBudget,
+    StorageFull,
     Timeout,
     Internal,
 }
@@ -74,6 +75,7 @@ impl Code {
             Self::ModelLoading => (S::SERVICE_UNAVAILABLE, "server_error", "model_loading"),
             Self::ModelLoadFailed => (S::SERVICE_UNAVAILABLE, "server_error", "model_load_failed"),
             Self::MemoryBudget => (S::SERVICE_UNAVAILABLE, "server_error", "memory_budget_exceeded"),
+            Self::StorageFull => (S::INSUFFICIENT_STORAGE, "server_error", "storage_full"),
             Self::Timeout => (S::SERVICE_UNAVAILABLE, "server_error", "timeout"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
         }
@@ -111,6 +113,19 @@ impl ApiError {
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(cause = %format!("{cause:#}"), "internal error");
         Self::new(Code::Internal, "the server failed; its log says why, under this request's x-request-id")
+    }
+
+    /// A file could not be read or written; that the disk is full is for the caller to know.
+    pub(crate) fn file(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            tracing::error!(%error, "the data directory's disk is full");
+            return Self::new(
+                Code::StorageFull,
+                "the server's disk is full: make room in its data directory, and try again",
+            );
+        }
+        Self::internal(error)
     }
 
     /// The envelope that goes over the wire.

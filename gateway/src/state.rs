@@ -18,6 +18,7 @@ use crate::{
     limits::Limits,
     outside::creation,
     store::Store,
+    training::Trainings,
 };
 
 /// The running gateway.
@@ -32,8 +33,8 @@ pub(crate) struct AppState {
     pub(crate) adapters: Adapters,
     /// How much of their limits keys have used.
     pub(crate) limits: Limits,
-    /// Woken when a fine-tuning job is queued.
-    pub(crate) trainings: tokio::sync::Notify,
+    /// The queue of fine-tuning jobs.
+    pub(crate) trainings: Trainings,
     /// Woken when an answer's influence is to be measured.
     pub(crate) measurements: tokio::sync::Notify,
     /// Held while what was decided of access goes into the log, so that it goes in order.
@@ -69,7 +70,7 @@ impl AppState {
             jobs: Jobs::new(store.clone()),
             adapters,
             limits: Limits::default(),
-            trainings: tokio::sync::Notify::new(),
+            trainings: Trainings::default(),
             measurements: tokio::sync::Notify::new(),
             access_log: tokio::sync::Mutex::new(()),
             runtime: tokio::runtime::Handle::current(),

@@ -24,3 +24,5 @@ mod sdk;
 mod sign_in;
 mod terms;
 mod training;
+mod training_faults;
+mod training_rights;

@@ -7,7 +7,7 @@ use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
 /// Enough steps to see, few enough to wait for.
-fn quick(more: Value) -> Value {
+pub(crate) fn quick(more: Value) -> Value {
     let mut options = json!({"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj"], "max_length": 64, "batch_size": 2,
         "gradient_accumulation": 1, "packing": false, "lr": 1e-3, "max_steps": 4});
     options.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -15,7 +15,7 @@ fn quick(more: Value) -> Value {
 }
 
 /// Conversations that all answer in the same odd way.
-fn examples(rows: usize) -> String {
+pub(crate) fn examples(rows: usize) -> String {
     (0..rows).fold(String::new(), |mut all, row| {
         let messages = json!([
             {"role": "user", "content": format!("What is number {row}?")},
@@ -26,18 +26,18 @@ fn examples(rows: usize) -> String {
     })
 }
 
-async fn upload(client: &Client, text: String) -> String {
+pub(crate) async fn upload(client: &Client, text: String) -> String {
     let part = multipart::Part::bytes(text.into_bytes()).file_name("examples.jsonl");
     let form = multipart::Form::new().text("purpose", "fine-tune").part("file", part);
     let reply = client.send(client.request(Method::POST, "/v1/files").multipart(form)).await;
     reply.ok()["id"].as_str().expect("an id").to_owned()
 }
 
-async fn job(client: &Client, id: &str) -> Value {
+pub(crate) async fn job(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/fine_tuning/jobs/{id}")).await.ok()
 }
 
-async fn ended(client: &Client, id: &str) -> Value {
+pub(crate) async fn ended(client: &Client, id: &str) -> Value {
     for _ in 0..1200 {
         let now = job(client, id).await;
         if ["succeeded", "failed", "cancelled"].contains(&now["status"].as_str().unwrap_or_default()) {
@@ -48,7 +48,7 @@ async fn ended(client: &Client, id: &str) -> Value {
     panic!("{id} did not end: {:#}", job(client, id).await);
 }
 
-async fn messages(client: &Client, id: &str) -> String {
+pub(crate) async fn messages(client: &Client, id: &str) -> String {
     let events = client.get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=1000")).await.ok();
     let all = events["data"].as_array().expect("events").iter().rev();
     all.map(|event| event["message"].as_str().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -73,6 +73,37 @@ async fn a_file_becomes_an_adapter_that_answers() {
         preview["memory_bytes"].as_u64() > Some(100 << 20) && preview["seconds"].as_f64() > Some(0.0),
         "{preview:#}"
     );
+    // What it will take is told by its parts, and with the evaluation at its end.
+    let parts = preview["memory"].as_object().expect("parts").values().filter_map(Value::as_u64).sum::<u64>();
+    assert!(
+        preview["memory_bytes"] == parts && preview["evaluation_memory_bytes"].as_u64() > Some(100 << 20),
+        "{preview:#}"
+    );
+    let time = &preview["time"];
+    let part = |name: &str| time[name].as_f64().unwrap_or_else(|| panic!("{name}: {preview:#}"));
+    let all = part("loading") + part("steps") + part("watching") + part("scoring");
+    assert!((all - preview["seconds"].as_f64().unwrap()).abs() < 1e-6 && part("watching") > 0.0, "{preview:#}");
+    // Rows that are packed are longer than the longest of them.
+    let packed = {
+        let mut request = request.clone();
+        request["method"] = quick(json!({"packing": true, "max_length": 256}));
+        client.post("/v1/fine_tuning/preview", request).await.ok()
+    };
+    let activations = |preview: &Value| preview["memory"]["activations"].as_u64();
+    assert!(activations(&packed) > activations(&preview), "{packed:#} {preview:#}");
+    // What becomes of long rows and of prompts is as asked.
+    let longest = preview["validation"]["tokens"]["max"].as_u64().expect("a length");
+    let drop = {
+        let mut request = request.clone();
+        request["method"] = quick(json!({"max_length": longest - 1, "too_long": "drop", "train_on_prompt": true}));
+        client.post("/v1/fine_tuning/preview", request).await.ok()
+    };
+    let validation = &drop["validation"];
+    let rows = |name: &str| validation[name].as_u64().unwrap_or_default();
+    assert_eq!(rows("train_rows") + rows("held_out_rows") + rows("too_long_rows"), 24, "{validation:#}");
+    assert!(rows("too_long_rows") > 0 && rows("lost_tokens") >= longest, "{validation:#}");
+    // All but the first token, which nothing is before, and the template's line break at the end.
+    assert_eq!(rows("supervised_tokens"), rows("train_tokens") - rows("train_rows") * 2, "{validation:#}");
     // A bound on time becomes as many steps as fit, which are fewer than fifty epochs.
     let mut bounded = request.clone();
     bounded["method"] = quick(json!({"max_steps": null, "max_time": 1, "epochs": 50}));
@@ -125,6 +156,17 @@ async fn a_file_becomes_an_adapter_that_answers() {
     let perplexity = metric("perplexity").unwrap_or_else(|| panic!("perplexity: {evaluation:#}"));
     assert!(perplexity["adapter"]["value"].as_f64() < perplexity["base"]["value"].as_f64(), "{perplexity:#}");
     assert!(metric("rouge_l").is_some(), "{evaluation:#}");
+    // Predicted beside measured, by the same parts.
+    let (memory, time) = (&evaluation["memory"], &evaluation["time"]);
+    let sum = |parts: &Value| parts.as_object().expect("parts").values().filter_map(Value::as_u64).sum::<u64>();
+    assert_eq!(sum(&memory["measured"]), memory["measured_peak"].as_u64().unwrap(), "{memory:#}");
+    assert!(memory["measured"]["weights"].as_u64() > Some(100 << 20), "{memory:#}");
+    for part in ["loading", "steps", "scoring"] {
+        let of = |which: &str| time[which][part].as_f64();
+        assert!(of("measured") > Some(0.0) && of("predicted") > Some(0.0), "{part}: {time:#}");
+    }
+    assert!(time["measured"]["answers"].as_f64() > Some(0.0) && time["predicted"]["answers"].is_null(), "{time:#}");
+    assert_eq!(evaluation["held_out"]["prompts_masked"], true);
     let report = client.get(&format!("/v1/fine_tuning/jobs/{id}/report")).await;
     assert!(report.text().contains("<svg") && !report.text().contains("<script"), "a page with plots and no scripts");
     let checkpoints = client.get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints")).await.ok();
@@ -174,6 +216,31 @@ async fn what_cannot_be_trained_is_refused_before_anything_starts() {
     refused(json!({"model": MODEL, "training_file": good, "method": quick(json!({"r": 0}))}), "method", "r").await;
     refused(json!({"model": MODEL, "training_file": good, "method": quick(json!({"rr": 8}))}), "method", "rr").await;
     refused(json!({"model": MODEL, "training_file": good, "held_out": 0.9}), "held_out", "0.5").await;
+    // Before anything starts, under the field at fault, with what to do about it.
+    let broken = upload(&client, "{\"messages\": 3}\n".into()).await;
+    let file = json!({"model": MODEL, "training_file": good, "validation_file": broken, "method": quick(json!({}))});
+    refused(file, "validation_file", "messages").await;
+    for (options, words) in [
+        (json!({"epochs": 1_000_000_000_000_u64, "max_steps": null}), "epochs = 1000000000000: must be at most 1000"),
+        (json!({"max_steps": 1_000_000_000_000_u64}), "max_steps = 1000000000000: must be at most"),
+        (json!({"max_steps": -1}), "max_steps = -1: "),
+        (json!({"batch_size": 4096, "max_length": 4096}), "raise gradient_accumulation"),
+        (json!({"batch_size": u64::MAX, "max_length": 1 << 20}), "batch_size"),
+        (json!({"max_length": 100_000}), "the base's context has"),
+        (json!({"target_modules": ["q_proj", "query"]}), "target_modules = query"),
+        (json!({"target_modules": "*proj"}), "target_modules"),
+        (json!({"target_modules": "no_such_layer"}), "target_modules matches no linear layer"),
+        (json!({"max_length": 8, "too_long": "error"}), "set too_long to truncate_right or drop"),
+        (json!({"too_long": "wrap"}), "too_long"),
+    ] {
+        refused(json!({"model": MODEL, "training_file": good, "method": quick(options)}), "method", words).await;
+    }
+    let mut unwatched = json!({"model": MODEL, "training_file": good, "held_out": 0});
+    unwatched["method"] = quick(json!({"early_stopping_patience": 2}));
+    refused(unwatched, "method", "set this to null").await;
+    let rate = json!({"model": MODEL, "training_file": good, "method": quick(json!({"lr": 0.5})),
+        "hyperparameters": {"learning_rate_multiplier": 50}});
+    refused(rate, "learning_rate_multiplier", "lr").await;
     refused(json!({"model": MODEL, "training_file": good, "suffix": "a b"}), "suffix", "letters").await;
     let unknown = json!({"model": "gpt-4", "training_file": good});
     client.post("/v1/fine_tuning/jobs", unknown).await.error(404, "model_not_found");
@@ -296,7 +363,7 @@ async fn a_job_survives_its_own_death_and_the_gateways() {
 }
 
 /// Waits until a job has made a step.
-async fn stepped(client: &Client, id: &str, step: u64) {
+pub(crate) async fn stepped(client: &Client, id: &str, step: u64) {
     for _ in 0..1200 {
         let now = job(client, id).await;
         if now["progress"]["step"].as_u64() >= Some(step) {
@@ -310,11 +377,16 @@ async fn stepped(client: &Client, id: &str, step: u64) {
 
 /// kill -9 of the process that has the job's directory among its arguments.
 fn kill_process(id: &str) -> bool {
+    let pid = process(id);
+    pid.is_some_and(|pid| Command::new("kill").args(["-9", &pid]).status().is_ok_and(|status| status.success()))
+}
+
+/// The process that has the job's directory among its arguments.
+pub(crate) fn process(id: &str) -> Option<String> {
     let found = std::fs::read_dir("/proc").expect("/proc").flatten().find(|entry| {
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
         command.contains("--worker") && command.contains(id)
     });
-    let pid = found.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    pid.is_some_and(|pid| Command::new("kill").args(["-9", &pid]).status().is_ok_and(|status| status.success()))
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }

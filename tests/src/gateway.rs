@@ -254,6 +254,14 @@ impl Gateway {
         finish(command)
     }
 
+    /// Runs `cairn` so that no file may grow beyond so many KiB: an error for whoever writes one, as a full disk is.
+    pub fn cli_with_small_files(&self, arguments: &[&str], kib: u64) -> Finished {
+        let mut command = self.command(Path::new("bash"));
+        let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(limited).arg(cairn()).args(arguments);
+        finish(command)
+    }
+
     /// Starts `cairn` as a server beside this gateway; it ends when what is returned is dropped.
     pub fn beside(&self, arguments: &[&str]) -> Beside {
         let mut command = self.command(&cairn());

@@ -36,6 +36,9 @@ pub(crate) struct Progress {
     pub(crate) tokens: u64,
     /// Seconds of all parts of the run.
     pub(crate) seconds: f64,
+    /// Those of them in which held-out examples were evaluated.
+    #[serde(default)]
+    pub(crate) watching: f64,
     /// The lowest evaluation loss and its step.
     pub(crate) best: Option<(f64, usize)>,
     /// Evaluations since.
@@ -58,6 +61,7 @@ const KEPT: usize = 2;
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "step-";
+const WRITING: &str = ".writing-";
 
 /// Writes a checkpoint and removes those before the last ones. Returns its directory.
 pub(crate) fn write(
@@ -128,7 +132,7 @@ pub(crate) fn restore(
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(TrainError::io(parent))?;
-    let temporary = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(TrainError::io(parent))?;
+    let temporary = tempfile::Builder::new().prefix(WRITING).tempdir_in(parent).map_err(TrainError::io(parent))?;
     fill(temporary.path())?;
     sync(temporary.path())?;
     if path.exists() {
@@ -143,6 +147,15 @@ pub(crate) fn replace(path: &Path, fill: impl FnOnce(&Path) -> Result<(), TrainE
         return Err(TrainError::Io { path: path.to_owned(), source });
     }
     sync(parent)
+}
+
+/// Removes what a kill left half-written in a directory.
+pub(crate) fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(WRITING) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Complete checkpoints by step.

@@ -1,6 +1,6 @@
 //! Why a model cannot be trained, or a run cannot go on, and how to mend it.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, error::Error, path::PathBuf};
 
 /// What went wrong. Nothing that was saved before is lost by any of these.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum TrainError {
     #[error("{option} = {value}: {reason}")]
     Option {
         /// Its name.
-        option: &'static str,
+        option: Cow<'static, str>,
         /// Its value.
         value: String,
         /// What is wrong and how to mend it.
@@ -43,8 +43,8 @@ pub enum TrainError {
     NoData(String),
     /// The loss or a gradient is not a number.
     #[error(
-        "{what} is {value} at step {step}: training diverged; lower lr, lengthen the warm-up or lower max_grad_norm, and \
-         resume from the last checkpoint"
+        "{what} is {value} at step {step}: training diverged; begin another run with a lower lr, a longer warm-up or a lower \
+         max_grad_norm (resuming this one repeats it, since its options are fixed)"
     )]
     NotFinite {
         /// What it is.
@@ -79,7 +79,42 @@ impl TrainError {
         move |source| Self::Io { path, source }
     }
 
-    pub(crate) fn option(option: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
-        Self::Option { option, value: value.to_string(), reason: reason.into() }
+    pub(crate) fn option(
+        option: impl Into<Cow<'static, str>>,
+        value: impl ToString,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Option { option: option.into(), value: value.to_string(), reason: reason.into() }
+    }
+}
+
+/// An error with its causes, in one line: for files and answers, which have room for text only.
+#[must_use]
+pub fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Some name their cause themselves.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let io = TrainError::io("a/b")(full());
+        assert_eq!(told(&io), format!("a/b cannot be read or written: {}", full()));
+        let deep = crate::job::JobError::from(io);
+        assert_eq!(told(&deep), format!("a/b cannot be read or written: {}", full()));
     }
 }

@@ -53,7 +53,7 @@ mod view;
 
 pub use adapter::Adapter;
 pub use batch::Batch;
-pub use error::TrainError;
+pub use error::{TrainError, told};
 pub use example::Example;
 pub use frozen::{BaseForm, Frozen};
 pub use model::Model;

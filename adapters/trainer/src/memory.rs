@@ -94,7 +94,7 @@ impl Memory {
 const NF4: f64 = 0.5 + 1.0 / 64.0 + 4.0 / (64.0 * 256.0);
 
 /// Measured with a model of next to nothing.
-const PROGRAM: usize = 64 << 20;
+pub(crate) const PROGRAM: usize = 64 << 20;
 
 /// Weights of the linear layers, and of the embeddings and the head.
 #[must_use]
@@ -103,6 +103,14 @@ pub fn parameters(config: &Config) -> [usize; 2] {
         Projection::ALL.iter().map(|of| config.shape(*of)).map(|[outputs, inputs]| outputs * inputs).sum();
     let outer = config.vocab_size * config.hidden_size;
     [block * config.layers, if config.tied { outer } else { 2 * outer }]
+}
+
+/// Bytes that scoring `rows` tokens together takes beside weights and adapter: the forward pass keeps one layer at a time.
+#[must_use]
+pub fn scoring(config: &Config, options: &TrainOptions, rows: usize) -> usize {
+    let width = 4 * config.hidden_size + 2 * config.q_width() + 2 * config.kv_width() + 3 * config.intermediate_size;
+    let chunk = rows_at_once(config.vocab_size).min(rows);
+    4 * rows * (width + 7 * options.r + config.heads) + 4 * chunk * (config.vocab_size + 4 * config.hidden_size)
 }
 
 /// Numbers of the adapter that options ask for.
@@ -159,6 +167,17 @@ pub const EFFICIENCY: f64 = 0.75;
 pub fn seconds(tokens: usize, operations: f64, speed: f64) -> f64 {
     tokens as f64 * operations / (speed * EFFICIENCY)
 }
+
+/// Seconds that a base takes to be read and brought into the form it is trained in, by the bytes of its files.
+#[must_use]
+pub fn loading(file: u64, options: &TrainOptions) -> f64 {
+    file as f64 / if options.form() == BaseForm::Nf4 { QUANTIZED_A_SECOND } else { READ_A_SECOND }
+}
+
+/// Bytes of files that are read a second, measured on two cores with the files in the system's cache.
+const READ_A_SECOND: f64 = 800e6;
+/// The same, where they are brought into NF4.
+const QUANTIZED_A_SECOND: f64 = 200e6;
 
 /// Bytes of this process in memory, now and at most; none where the system does not say.
 #[must_use]

@@ -1,9 +1,10 @@
 //! [`TrainOptions`]: what a training run is asked to do, checked before anything starts.
 
+use cairn_lane::Config;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{BaseForm, Optimizer, Schedule, TrainError};
+use crate::{BaseForm, Optimizer, Schedule, TrainError, data::TooLong};
 
 /// How a base is adapted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,6 +88,10 @@ pub struct TrainOptions {
     pub gradient_accumulation: usize,
     /// Most tokens of an example, and with packing of a row.
     pub max_length: usize,
+    /// What becomes of longer examples.
+    pub too_long: TooLong,
+    /// Learn what is asked as well, not only what is answered.
+    pub train_on_prompt: bool,
     /// Put several examples into a row, without one seeing another.
     pub packing: bool,
     /// Strength of NEFTune's noise on the embeddings.
@@ -136,6 +141,8 @@ impl Default for TrainOptions {
             batch_size: 4,
             gradient_accumulation: 4,
             max_length: 1024,
+            too_long: TooLong::TruncateRight,
+            train_on_prompt: false,
             packing: false,
             neftune_noise_alpha: None,
             max_grad_norm: Some(1.0),
@@ -207,9 +214,9 @@ impl TrainOptions {
         };
         let mut all = serde_json::to_value(start).map_err(invalid)?;
         if let Value::Object(all) = &mut all {
-            all.extend(fields);
+            all.extend(fields.clone());
         }
-        let options: Self = serde_json::from_value(all).map_err(invalid)?;
+        let options: Self = serde_json::from_value(all).map_err(|error| culprit(fields).unwrap_or(invalid(error)))?;
         options.check()?;
         Ok(options)
     }
@@ -232,6 +239,28 @@ impl TrainOptions {
         for (option, value) in at_least_one {
             refuse_unless(value >= 1, option, value, "must be at least 1; leave it out for the default")?;
         }
+        let bounded = [
+            ("batch_size", self.batch_size, MOST_EXAMPLES),
+            ("gradient_accumulation", self.gradient_accumulation, MOST_BATCHES),
+            ("epochs", self.epochs, MOST_EPOCHS),
+            ("max_steps", self.max_steps.unwrap_or(1), MOST_STEPS),
+            ("warmup_steps", self.warmup_steps.unwrap_or(0), MOST_STEPS),
+            ("max_length", self.max_length, MOST_TOKENS),
+        ];
+        for (option, value, most) in bounded {
+            refuse_unless(value <= most, option, value, &format!("must be at most {most}"))?;
+        }
+        refuse_unless(
+            self.batch_size * self.max_length <= MOST_TOGETHER,
+            "batch_size",
+            self.batch_size,
+            &format!(
+                "with max_length = {} up to {} tokens would go through the model together, and {MOST_TOGETHER} may: lower \
+                 either, and raise gradient_accumulation for the same effect",
+                self.max_length,
+                self.batch_size * self.max_length
+            ),
+        )?;
         refuse_unless(
             self.max_length >= 2,
             "max_length",
@@ -244,7 +273,8 @@ impl TrainOptions {
             self.r,
             "ranks above 256 are not served; use rsLoRA rather than a higher rank",
         )?;
-        refuse_unless(positive(self.alpha), "alpha", self.alpha, "must be a positive number, usually r or 2 r")?;
+        let alpha = positive(self.alpha) && (self.alpha as f32).is_finite();
+        refuse_unless(alpha, "alpha", self.alpha, "must be a positive number, usually r or 2 r")?;
         let dropout = f64::from(self.dropout);
         refuse_unless((0.0..1.0).contains(&dropout), "dropout", dropout, "is a probability below 1, usually 0 to 0.1")?;
         refuse_unless(
@@ -282,6 +312,26 @@ impl TrainOptions {
         refuse_unless(!none, "target_modules", "[]", "names no module; \"all-linear\" means all of them")
     }
 
+    /// Whether a base of this shape and so many held-out examples will do.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`], naming the option.
+    pub fn fit(&self, base: &Config, held_out: usize) -> Result<(), TrainError> {
+        if self.max_length > base.context_length {
+            let reason = format!("the base's context has {} tokens: give no more", base.context_length);
+            return Err(TrainError::option("max_length", self.max_length, reason));
+        }
+        match self.early_stopping_patience {
+            Some(patience) if held_out == 0 => Err(TrainError::option(
+                "early_stopping_patience",
+                patience,
+                "early stopping needs held-out examples, and there are none: raise held_out, give a validation file, or \
+                 set this to null",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The form in which the base is loaded.
     #[must_use]
     pub fn form(&self) -> BaseForm {
@@ -293,6 +343,28 @@ impl TrainOptions {
     pub fn warmup(&self, steps: usize) -> usize {
         self.warmup_steps.unwrap_or((self.warmup_ratio * steps as f64).ceil() as usize)
     }
+}
+
+/// Most examples, or packed rows, of a batch.
+const MOST_EXAMPLES: usize = 4096;
+/// Most batches of a step.
+const MOST_BATCHES: usize = 65_536;
+/// Most passes over the data: the order of each is drawn before the first step.
+const MOST_EPOCHS: usize = 1000;
+/// Most steps.
+const MOST_STEPS: usize = 10_000_000;
+/// Most tokens of an example.
+const MOST_TOKENS: usize = 1 << 20;
+/// Most tokens that go through the model together.
+const MOST_TOGETHER: usize = 1 << 22;
+
+/// The first of these that cannot be read by itself.
+fn culprit(fields: Map<String, Value>) -> Option<TrainError> {
+    fields.into_iter().find_map(|(name, value)| {
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        let error = serde_json::from_value::<TrainOptions>(Value::Object(alone)).err()?;
+        Some(TrainError::option(name, value, error.to_string()))
+    })
 }
 
 fn positive(value: f64) -> bool {
@@ -342,9 +414,21 @@ mod tests {
             ("target_modules", json!([])),
             ("base_form", json!("f16")),
             ("learning_rate", json!(1e-4)),
+            ("epochs", json!(1_000_000_000_000_u64)),
+            ("epochs", json!(-1)),
+            ("max_steps", json!(1_000_000_000_000_u64)),
+            ("max_steps", json!(1e30)),
+            ("batch_size", json!(u64::MAX)),
+            ("gradient_accumulation", json!(1_u64 << 40)),
+            ("max_length", json!(u64::MAX)),
+            ("warmup_steps", json!(u64::MAX)),
+            ("alpha", json!(1e300)),
+            ("too_long", json!("wrap")),
         ] {
             let error = read(json!({ field: value })).unwrap_err().to_string();
-            assert!(error.contains(field), "{field}: {error}");
+            assert!(error.starts_with(field), "{field}: {error}");
         }
+        let error = read(json!({"batch_size": 4096, "max_length": 4096})).unwrap_err().to_string();
+        assert!(error.contains("gradient_accumulation"), "{error}");
     }
 }

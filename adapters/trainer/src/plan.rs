@@ -20,13 +20,46 @@ pub(crate) fn epoch(lengths: &[usize], options: &TrainOptions, epoch: usize) -> 
 
 /// Steps of a whole run.
 pub(crate) fn steps(lengths: &[usize], options: &TrainOptions) -> usize {
-    options.max_steps.unwrap_or_else(|| (0..options.epochs).map(|at| epoch(lengths, options, at).len()).sum())
+    match options.max_steps {
+        Some(steps) => steps,
+        // How rows are packed depends on their order; how many there are without does not.
+        None if options.packing => (0..options.epochs).map(|at| epoch(lengths, options, at).len()).sum(),
+        None => options.epochs * lengths.len().div_ceil(options.batch_size).div_ceil(options.gradient_accumulation),
+    }
 }
 
-/// Tokens of all steps of a run.
+/// Tokens of all steps of a run: exactly for as many epochs as are looked at, those beyond taken to be as long.
 pub(crate) fn tokens(lengths: &[usize], options: &TrainOptions) -> usize {
-    let epochs = (0..).flat_map(|at| epoch(lengths, options, at));
-    epochs.take(steps(lengths, options)).flatten().flatten().map(|example| lengths[example]).sum()
+    let (steps, all) = (steps(lengths, options), lengths.iter().sum::<usize>());
+    let mut left = steps;
+    for at in 0..LOOKED_AT {
+        let order = epoch(lengths, options, at);
+        if left <= order.len() {
+            return at * all + tokens_of(&order[..left], lengths);
+        }
+        left -= order.len();
+    }
+    let whole = (steps - left).max(1);
+    (LOOKED_AT as f64 * all as f64 * steps as f64 / whole as f64) as usize
+}
+
+/// Most tokens that go through the model together.
+pub(crate) fn largest(lengths: &[usize], options: &TrainOptions) -> usize {
+    if options.packing {
+        return lengths.iter().sum::<usize>().min(options.batch_size * options.max_length);
+    }
+    longest(lengths, options.batch_size)
+}
+
+/// Tokens of the longest examples.
+pub(crate) fn longest(lengths: &[usize], examples: usize) -> usize {
+    let mut lengths = lengths.to_vec();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths.iter().take(examples).sum()
+}
+
+fn tokens_of(steps: &[Vec<Vec<usize>>], lengths: &[usize]) -> usize {
+    steps.iter().flatten().flatten().map(|example| lengths[*example]).sum()
 }
 
 /// Evaluations on the way, the one after the last step included.
@@ -38,6 +71,9 @@ pub(crate) fn evaluations(lengths: &[usize], options: &TrainOptions) -> usize {
 
 /// The stream of the order.
 const ORDER: u64 = 0x0003;
+
+/// Epochs that a forecast draws.
+const LOOKED_AT: usize = 8;
 
 /// Rows that are open at a time.
 const OPEN: usize = 32;
@@ -87,9 +123,16 @@ mod tests {
             let more: usize = second[0].concat().iter().map(|example| lengths[*example]).sum();
             assert_eq!(super::tokens(&lengths, &shorter), all + more);
             assert_eq!(
-                super::evaluations(&lengths, &TrainOptions { eval_every: Some(3), ..shorter }),
+                super::evaluations(&lengths, &TrainOptions { eval_every: Some(3), ..shorter.clone() }),
                 (first.len() + 1).div_ceil(3)
             );
+            // A run that goes on far beyond what is looked at is foretold by what was.
+            let far = TrainOptions { max_steps: Some(1000 * first.len()), ..shorter };
+            let foretold = super::tokens(&lengths, &far) as f64;
+            assert!((foretold / (1000 * all) as f64 - 1.0).abs() < 0.1, "{foretold}");
+            let batches = [first.concat(), second.concat()].concat();
+            let most = batches.iter().map(|batch| batch.iter().map(|i| lengths[*i]).sum::<usize>()).max();
+            assert!(most <= Some(super::largest(&lengths, &far)));
             if packing {
                 let tokens = |batch: &Vec<usize>| batch.iter().map(|i| lengths[*i]).sum::<usize>();
                 assert!(first.concat().iter().all(|batch| tokens(batch) <= 4 * 64));

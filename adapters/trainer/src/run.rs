@@ -150,6 +150,7 @@ impl Run {
             updates: 0,
             tokens: 0,
             seconds: 0.0,
+            watching: 0.0,
             best: None,
             worse: 0,
             data: fingerprint(&data),
@@ -186,6 +187,8 @@ impl Run {
     }
 
     fn at(session: Session, progress: Progress, data: Data, dir: &Path) -> Self {
+        checkpoint::sweep(dir);
+        checkpoint::sweep(&dir.join(CHECKPOINTS));
         let lengths: Vec<usize> = data.train.iter().map(|example| example.tokens.len()).collect();
         let steps = plan::steps(&lengths, &progress.options);
         let epoch = (0, 0, plan::epoch(&lengths, &progress.options, 0));
@@ -196,6 +199,18 @@ impl Run {
     #[must_use]
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// Tokens of the steps so far.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.progress.tokens
+    }
+
+    /// Seconds of the steps so far, and of the evaluations between them.
+    #[must_use]
+    pub fn seconds(&self) -> [f64; 2] {
+        [self.progress.seconds - self.progress.watching, self.progress.watching]
     }
 
     /// The session: its adapter is that of the last step.
@@ -238,6 +253,12 @@ impl Run {
     /// [`TrainError`]: training diverged, or a file cannot be written. The last checkpoint stays.
     pub fn train(&mut self, control: &Control, on: &mut dyn FnMut(Event)) -> Result<End, TrainError> {
         let (start, before, first) = (Instant::now(), self.progress.seconds, self.progress.step);
+        // One that had come to its end before is not at its beginning again.
+        if first > 0
+            && let Some(end) = self.over()
+        {
+            return Ok(end);
+        }
         while self.progress.step < self.steps {
             let report = self.step(start, before, first)?;
             on(Event::Step(report));
@@ -248,19 +269,13 @@ impl Run {
             };
             let (evaluate, write) =
                 (due(self.progress.options.eval_every), due(self.progress.options.checkpoint_every));
-            let mut end = last.then_some(End::Finished);
             if evaluate && !self.data.held_out.is_empty() {
+                let began = Instant::now();
                 on(self.evaluate()?);
-                let patience = self.progress.options.early_stopping_patience.unwrap_or(usize::MAX);
-                if self.progress.worse >= patience {
-                    end = end.or(Some(End::EarlyStopped));
-                }
+                self.progress.watching += began.elapsed().as_secs_f64();
             }
             self.progress.seconds = before + start.elapsed().as_secs_f64();
-            let time = self.progress.options.max_time.unwrap_or(u64::MAX) as f64;
-            if self.progress.seconds >= time {
-                end = end.or(Some(End::TimeUp));
-            }
+            let mut end = self.over();
             match control.0.load(SeqCst) {
                 CANCEL => return Ok(End::Cancelled),
                 PAUSE => end = end.or(Some(End::Paused)),
@@ -274,6 +289,19 @@ impl Run {
             }
         }
         Ok(End::Finished)
+    }
+
+    /// Why no further step is due.
+    fn over(&self) -> Option<End> {
+        let options = &self.progress.options;
+        if self.progress.step == self.steps {
+            return Some(End::Finished);
+        }
+        if self.progress.worse >= options.early_stopping_patience.unwrap_or(usize::MAX) {
+            return Some(End::EarlyStopped);
+        }
+        let time = options.max_time.unwrap_or(u64::MAX) as f64;
+        (self.progress.seconds >= time).then_some(End::TimeUp)
     }
 
     /// One optimizer step.
@@ -368,10 +396,6 @@ const BEST: &str = "best";
 fn checked(data: Data, options: &TrainOptions, model: &Model) -> Result<Data, TrainError> {
     options.check()?;
     let config = model.config();
-    if options.max_length > config.context_length {
-        let reason = format!("the base's context has {} tokens", config.context_length);
-        return Err(TrainError::option("max_length", options.max_length, reason));
-    }
     let fitting = |examples: Vec<Example>| {
         examples.iter().try_for_each(|example| example.check(config.vocab_size, options.max_length))?;
         Ok::<_, TrainError>(examples.into_iter().filter(|example| example.learnt() > 0).collect::<Vec<_>>())
@@ -381,12 +405,7 @@ fn checked(data: Data, options: &TrainOptions, model: &Model) -> Result<Data, Tr
         let reason = "no example has a token to learn: check the roles that are supervised, and max_length";
         return Err(TrainError::NoData(reason.into()));
     }
-    if let Some(patience) = options.early_stopping_patience
-        && data.held_out.is_empty()
-    {
-        let reason = "early stopping needs held-out examples: set a validation split, or leave this out";
-        return Err(TrainError::option("early_stopping_patience", patience, reason));
-    }
+    options.fit(config, data.held_out.len())?;
     Ok(data)
 }
 

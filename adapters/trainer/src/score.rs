@@ -22,10 +22,24 @@ pub struct Score {
 /// Scores examples, as many at a time as have `tokens` tokens together.
 #[must_use]
 pub fn score(model: &Model, adapter: Option<&Adapter>, examples: &[Example], tokens: usize) -> Vec<Score> {
+    match score_while(model, adapter, examples, tokens, || Ok::<_, std::convert::Infallible>(())) {
+        Ok(scores) => scores,
+    }
+}
+
+/// As [`score`]; asks before each batch whether to go on.
+pub(crate) fn score_while<E>(
+    model: &Model,
+    adapter: Option<&Adapter>,
+    examples: &[Example],
+    tokens: usize,
+    mut go_on: impl FnMut() -> Result<(), E>,
+) -> Result<Vec<Score>, E> {
     let mut buffers = Buffers::default();
     let mut all = Vec::with_capacity(examples.len());
     let mut rest = examples;
     while !rest.is_empty() {
+        go_on()?;
         let mut sum = 0;
         let fitting = rest.iter().take_while(|example| {
             sum += example.tokens.len();
@@ -40,7 +54,7 @@ pub fn score(model: &Model, adapter: Option<&Adapter>, examples: &[Example], tok
         }));
         rest = later;
     }
-    all
+    Ok(all)
 }
 
 /// The logits after each token of a sequence: [tokens, vocabulary].

@@ -4,7 +4,7 @@ use std::{ops::Range, path::PathBuf};
 
 use cairn_trainer::data::{
     Chat, Content, DataError, Limits, Message, Renderer, Role, Row, Split, SplitOptions, TooLong, ValidationOptions,
-    pack, prepare, read,
+    prepare, read,
 };
 use minijinja::{Environment, context};
 use tokenizers::Tokenizer;
@@ -102,6 +102,12 @@ fn only_answers_and_their_ends_are_learnt() {
     let learnt: Vec<u32> =
         rendered.example.tokens.iter().zip(&rendered.example.supervised).filter(|it| *it.1).map(|it| *it.0).collect();
     assert_eq!(model.tokenizer.decode(&learnt, false).unwrap(), "Naïve 量子.<|im_end|>Two.<|im_end|>");
+    // With the prompts: the same tokens, and all of them but the template's last white space.
+    let whole = Renderer::new(&model).learning_prompts(true).render(&row).unwrap();
+    assert_eq!(whole.example.tokens, rendered.example.tokens);
+    let segments: Vec<(String, bool)> = whole.segments().into_iter().map(|it| (it.text, it.supervised)).collect();
+    let all = expected.map(|(text, _)| text).concat();
+    assert_eq!(segments, [(all.trim_end().to_owned(), true), ("\n".to_owned(), false)]);
     assert_eq!(rendered.supervised_bytes(), "Naïve 量子.<|im_end|>Two.<|im_end|>".len());
 }
 
@@ -129,6 +135,7 @@ fn completions_and_text_work_without_a_template_and_conversations_are_refused() 
     let texts: Vec<(&str, bool)> = segments.iter().map(|it| (it.text.as_str(), it.supervised)).collect();
     assert_eq!(texts, [("2 + 2 =", false), (" 4<|im_end|>", true)]);
     assert_eq!(renderer.question(&row).unwrap().unwrap().prompt, "2 + 2 =");
+    assert!(Renderer::new(&model).learning_prompts(true).render(&row).unwrap().example.supervised.iter().all(|on| *on));
     let row = Row { id: "b".into(), line: 2, content: Content::Text("All of it.".into()) };
     assert!(renderer.render(&row).unwrap().example.supervised.iter().all(|on| *on));
     assert!(renderer.render(&chat("c", &[(User, "a"), (Assistant, "b")])).unwrap_err().contains("no chat template"));
@@ -195,7 +202,7 @@ fn preparation_counts_cuts_and_finds_duplicates_and_overlap() {
 }
 
 #[test]
-fn a_file_becomes_packed_rows() {
+fn a_file_becomes_examples() {
     let model = model!(Model::smollm2());
     let line = |i: usize| {
         format!(r#"{{"instruction": "Count to {i}", "input": "", "output": "{}"}}"#, "1 2 3 ".repeat(i % 9 + 1))
@@ -211,7 +218,5 @@ fn a_file_becomes_packed_rows() {
     assert_eq!((report.rows, report.bad_rows, report.bad[0].line), (61, 1, 61));
     assert_eq!(report.train_rows + report.held_out_rows, 60);
     let lengths: Vec<usize> = prepared.train.iter().map(|example| example.tokens.len()).collect();
-    let packed = pack(&lengths, 512);
-    assert!(packed.len() < prepared.train.len() / 2 && packed.iter().all(|row| row.tokens() <= 512));
-    assert_eq!(packed.iter().map(|row| row.tokens()).sum::<usize>(), report.train_tokens);
+    assert_eq!(lengths.iter().sum::<usize>(), report.train_tokens);
 }

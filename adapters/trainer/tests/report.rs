@@ -3,8 +3,8 @@
 use cairn_trainer::{
     metrics::{Bootstrap, Likelihood, RougeScorer, SIGNATURE},
     report::{
-        Answer, Breakdown, Evaluation, GenerationSample, HeldOutSummary, LossPoint, MemoryReport, Throughput, Verdict,
-        compare_answers, compare_likelihoods,
+        Answer, Breakdown, Evaluation, GenerationSample, HeldOutSummary, LossPoint, MemoryReport, Throughput,
+        TimeReport, Times, Verdict, compare_answers, compare_likelihoods,
     },
 };
 use serde_json::Value;
@@ -52,6 +52,7 @@ fn evaluation() -> Evaluation {
         memory: Some(MemoryReport {
             predicted,
             measured_peak: Some(489_000_000),
+            measured: Some(Breakdown { activations: 298_000_000, ..predicted }),
             device_peak: None,
             half_lora: Breakdown { weights: 269_000_000, ..predicted },
             full_fine_tuning: Breakdown {
@@ -61,6 +62,10 @@ fn evaluation() -> Evaluation {
                 adapter: 0,
                 ..predicted
             },
+        }),
+        time: Some(TimeReport {
+            predicted: Some(Times { loading: 1.5, steps: 900.0, watching: 60.0, scoring: 240.0, answers: None }),
+            measured: Times { loading: 1.2, steps: 955.0, watching: 66.0, scoring: 251.0, answers: Some(130.0) },
         }),
         throughput: Throughput { training: Some(612.4), decode_base: Some(48.2), decode_adapter: Some(45.9) },
         samples: vec![GenerationSample {

@@ -36,6 +36,7 @@ mod train;
 mod usage;
 mod verify;
 mod witness;
+mod worker;
 
 /// Inference with attribution: OpenAI-compatible answers that name the datapoints they drew on, with proofs that anyone
 /// can check offline.

@@ -15,7 +15,7 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-use super::Global;
+use super::{Global, worker};
 
 /// Trains an adapter as a file says, and evaluates it:
 ///
@@ -64,8 +64,7 @@ struct Recipe {
 
 pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitCode> {
     if let Some(dir) = command.worker {
-        let done = tokio::task::spawn_blocking(move || job::run(&dir, &mut |_| ())).await?;
-        return Ok(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return worker::work(dir, |dir| job::run(dir, &mut |_| ())).await;
     }
     let path = command.recipe.context("say what to train: cairn train FILE.toml")?;
     let recipe: Recipe = config::Config::builder()
@@ -103,14 +102,22 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
         }
         _ => {
             let mut spec = spec;
-            tokio::task::spawn_blocking(move || job::plan(&mut spec).map(|_| spec)).await??
+            let (planned, forecast) =
+                tokio::task::spawn_blocking(move || job::plan(&mut spec).map(|(_, forecast)| (spec, forecast)))
+                    .await??;
+            forecast.write(&output)?;
+            planned
         }
     };
+    // What stopped an earlier part of the run does not stop this one.
+    for name in ["pause", "cancel"] {
+        let _ = std::fs::remove_file(output.join(name));
+    }
     job::write(&output.join("job.json"), &spec)?;
     let (shown, json) = (output.clone(), global.json);
     let outcome = tokio::task::spawn_blocking(move || {
         let mut view = View::new(json);
-        job::run(&shown, &mut |entry| view.show(entry))
+        job::run(&shown, &mut |entry| view.show(entry)).map_err(|error| anyhow::anyhow!(job::reason(&shown, &error)))
     });
     report(&output, outcome.await??, global.json)
 }

@@ -17,7 +17,7 @@ use crate::{
     error::{ApiError, Code},
     state::AppState,
     store::{now, training::StoredFile},
-    training::file_path,
+    training::{PARTIAL, file_path},
 };
 
 /// The form of an upload.
@@ -41,9 +41,11 @@ pub(crate) async fn create(
 ) -> Result<Json<FileObject>, ApiError> {
     let id = format!("file-{}", uuid::Uuid::now_v7().simple());
     let path = file_path(&state.config, &id);
+    let dir = path.parent().unwrap_or(&path).to_owned();
     let bad =
         |error: actix_multipart::MultipartError| ApiError::new(Code::InvalidRequest, format!("the form: {error}"));
-    tokio::fs::create_dir_all(path.parent().unwrap_or(&path)).await.map_err(ApiError::internal)?;
+    let unwritten = |error: std::io::Error| ApiError::file(&error);
+    tokio::fs::create_dir_all(&dir).await.map_err(unwritten)?;
     let (mut purpose, mut received) = (None, None);
     let limit = state.config.upload_limit;
     while let Some(field) = upload.next().await {
@@ -64,42 +66,40 @@ pub(crate) async fn create(
                 let given = field.content_disposition().and_then(|it| it.get_filename()).unwrap_or("upload");
                 let filename: String = given.chars().filter(|c| !c.is_control()).take(255).collect();
                 let mut bytes = 0;
-                let mut file = tokio::fs::File::create(&path).await.map_err(ApiError::internal)?;
+                // Gone with whoever is uploading it, until it is whole.
+                let partial = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&dir).map_err(unwritten)?;
+                let mut file = tokio::fs::File::from_std(partial.reopen().map_err(unwritten)?);
                 while let Some(chunk) = field.next().await {
                     let chunk = chunk.map_err(bad)?;
                     bytes += chunk.len();
                     if bytes > limit {
-                        drop(file);
-                        let _ = tokio::fs::remove_file(&path).await;
                         let message = format!("the upload is larger than {limit} bytes (server.upload_limit_mib)");
                         return Err(ApiError::new(Code::RequestTooLarge, message));
                     }
-                    file.write_all(&chunk).await.map_err(ApiError::internal)?;
+                    file.write_all(&chunk).await.map_err(unwritten)?;
                 }
-                file.sync_all().await.map_err(ApiError::internal)?;
-                received = Some((filename, bytes as u64));
+                file.flush().await.map_err(unwritten)?;
+                file.sync_all().await.map_err(unwritten)?;
+                received = Some((filename, bytes as u64, partial));
             }
             // As OpenAI's: fields such as expires_after change nothing here.
             _ => {}
         }
     }
-    let checked = match (purpose, received) {
-        (Some(purpose), Some(received)) if purpose == "fine-tune" => Ok((purpose, received)),
+    let (purpose, (filename, bytes, partial)) = match (purpose, received) {
+        (Some(purpose), Some(received)) if purpose == "fine-tune" => (purpose, received),
         (Some(other), Some(_)) => {
-            Err(ApiError::invalid("purpose", format!("{other:?} is not a purpose here; give fine-tune")))
+            return Err(ApiError::invalid("purpose", format!("{other:?} is not a purpose here; give fine-tune")));
         }
-        (None, Some(_)) => Err(ApiError::invalid("purpose", "purpose is missing; give fine-tune")),
-        (_, None) => Err(ApiError::invalid("file", "there is no file in the form")),
+        (None, Some(_)) => return Err(ApiError::invalid("purpose", "purpose is missing; give fine-tune")),
+        (_, None) => return Err(ApiError::invalid("file", "there is no file in the form")),
     };
-    let (purpose, (filename, bytes)) = match checked {
-        Ok(checked) => checked,
-        Err(error) => {
-            let _ = tokio::fs::remove_file(&path).await;
-            return Err(error);
-        }
-    };
+    partial.persist(&path).map_err(|error| unwritten(error.error))?;
     let stored = StoredFile { id, owner: caller.subject.clone(), filename, purpose, bytes, created_at: now() };
-    state.store.create_file(&stored).await?;
+    if let Err(error) = state.store.create_file(&stored).await {
+        let _ = tokio::fs::remove_file(&path).await;
+        return Err(error.into());
+    }
     Ok(Json(object(stored)))
 }
 

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpResponse, get, post,
+    HttpResponse, delete, get, post,
     web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
     fine_tuning::{
-        FineTuningCheckpoint, FineTuningCheckpoints, FineTuningError, FineTuningEvent, FineTuningEvents, FineTuningJob,
-        FineTuningList, FineTuningRequest, PageQuery, RowQuery,
+        Deleted, FineTuningCheckpoint, FineTuningCheckpoints, FineTuningError, FineTuningEvent, FineTuningEvents,
+        FineTuningJob, FineTuningList, FineTuningRequest, PageQuery, RowQuery,
     },
     keys::Role,
 };
@@ -126,6 +126,23 @@ pub(crate) async fn resume(
     again(&state, &caller, &id).await
 }
 
+/// Deletes a job that has ended, with its data, checkpoints and reports. Its adapter stays; and where the log tells of it, so do
+/// the list of its rows and their proofs.
+#[utoipa::path(operation_id = "delete_fine_tuning_job", tag = "fine-tuning", responses((status = 200, body = Deleted), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[delete("/v1/fine_tuning/jobs/{id}")]
+pub(crate) async fn delete(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    id: Path<String>,
+) -> Result<Json<Deleted>, ApiError> {
+    let stored = known(&state, &caller, &id).await?;
+    if !training::delete(&state, &stored).await? {
+        let message = format!("{} is {} and cannot be deleted; cancel it first", stored.id, stored.status.name());
+        return Err(ApiError::new(Code::InvalidRequest, message));
+    }
+    Ok(Json(Deleted { id: stored.id, object: "fine_tuning.job".into(), deleted: true }))
+}
+
 /// What happened in a job, newest first; with `stream` as server-sent events, oldest first, until the job has ended.
 #[utoipa::path(operation_id = "fine_tuning_events", tag = "fine-tuning", params(("id" = String, Path,), PageQuery), responses((status = 200, body = FineTuningEvents), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/fine_tuning/jobs/{id}/events")]
@@ -140,7 +157,7 @@ pub(crate) async fn events(
         return Ok(sse::response(follow(state.into_inner(), stored.id)));
     }
     let limit = limit(&page)?;
-    let mut all = wire_events(&stored.id, 0, &read(&state, &stored.id, 0)?.0);
+    let mut all = wire_events(&stored.id, 0, &read(&state, &stored.id, 0).await?.0);
     all.reverse();
     let from = match &page.after {
         None => 0,
@@ -160,7 +177,7 @@ pub(crate) async fn checkpoints(
     id: Path<String>,
 ) -> Result<Json<FineTuningCheckpoints>, ApiError> {
     let stored = known(&state, &caller, &id).await?;
-    let (entries, _) = read(&state, &stored.id, 0)?;
+    let (entries, _) = read(&state, &stored.id, 0).await?;
     let (mut train_loss, mut valid_loss, mut data) = (Value::Null, Value::Null, Vec::new());
     for entry in &entries {
         match entry.data["event"].as_str() {
@@ -253,7 +270,7 @@ fn sees(caller: &Caller) -> Option<&str> {
 
 /// What is on record of a job is for its owner, auditors and administrators.
 async fn on_record(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
-    let job = state.store.training(id, sees(caller)).await?;
+    let job = state.store.training_on_record(id, sees(caller)).await?;
     job.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no fine-tuning job {id:?}")))
 }
 
@@ -291,7 +308,7 @@ fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverS
         loop {
             // Looked at before the events, so that what was written last is not missed.
             let Ok(Some(job)) = state.store.training(&id, None).await else { return };
-            let Ok((entries, next)) = read(&state, &id, at) else { return };
+            let Ok((entries, next)) = read(&state, &id, at).await else { return };
             let new = wire_events(&id, number, &entries);
             (at, number) = (next, number + new.len());
             for event in &new {
@@ -315,8 +332,10 @@ fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverS
 /// How often a followed job is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
-    job::events(&training::directory(&state.config, id), from).map_err(ApiError::internal)
+async fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
+    let dir = training::directory(&state.config, id);
+    let entries = tokio::task::spawn_blocking(move || job::events(&dir, from)).await.map_err(ApiError::internal)?;
+    entries.map_err(|error| ApiError::internal(cairn_trainer::told(&error)))
 }
 
 fn wire_events(id: &str, first: usize, entries: &[Entry]) -> Vec<FineTuningEvent> {
@@ -354,10 +373,16 @@ fn ended(job: &StoredTraining, wanted: &str) -> ApiError {
 async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJob, ApiError> {
     let request: FineTuningRequest = serde_json::from_value(job.request).map_err(ApiError::internal)?;
     let dir = training::directory(&state.config, &job.id);
-    let spec: Option<Spec> = job::read(&dir.join("job.json")).ok();
-    let options = spec.map(|spec| spec.options);
-    let (entries, _) = read(state, &job.id, 0)?;
-    let last = entries.iter().rev().find(|entry| entry.data["event"] == "step");
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let spec: Option<Spec> = job::read(&dir.join("job.json")).ok();
+        let last = job::last_event(&dir, |entry| entry.data["event"] == "step");
+        last.map(|last| (spec.map(|spec| spec.options), last))
+    });
+    let (options, last) = looked_up
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(|error| ApiError::internal(cairn_trainer::told(&error)))?;
+    let last = last.as_ref();
     let running = job.status == TrainingStatus::Running;
     let estimated = last.filter(|_| running).and_then(|entry| Some(entry.at + entry.data["eta"].as_f64()? as i64));
     let kind = options.as_ref().map(|options| options.method);

@@ -142,6 +142,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(fine_tuning::preview)
         .service(fine_tuning::list)
         .service(fine_tuning::retrieve)
+        .service(fine_tuning::delete)
         .service(fine_tuning::cancel)
         .service(fine_tuning::pause)
         .service(fine_tuning::resume)

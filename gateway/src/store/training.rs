@@ -152,6 +152,22 @@ impl Store {
 
     /// One job of `owner` (`None`: anyone's).
     pub(crate) async fn training(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredTraining>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2) AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(owner)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(training).transpose()
+    }
+
+    /// As [`Self::training`], those that were deleted as well.
+    pub(crate) async fn training_on_record(
+        &self,
+        id: &str,
+        owner: Option<&str>,
+    ) -> Result<Option<StoredTraining>, StoreError> {
         let row = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
             .bind(id)
             .bind(owner)
@@ -186,7 +202,7 @@ impl Store {
         // Ids are UUIDs of version 7: their order is that of creation.
         let rows = sqlx::query(
             "SELECT * FROM fine_tuning_jobs WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id < ?2)
-             ORDER BY id DESC LIMIT ?3",
+             AND deleted_at IS NULL ORDER BY id DESC LIMIT ?3",
         )
         .bind(owner)
         .bind(after)
@@ -238,6 +254,36 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Deletes a job that used no datapoints on record; false where it did.
+    pub(crate) async fn delete_training(&self, id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM fine_tuning_jobs WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM training_rows WHERE job = ?1)",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Takes a job off the lists, and keeps what those need whose datapoints it used.
+    pub(crate) async fn retire_training(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE fine_tuning_jobs SET deleted_at = ? WHERE id = ?")
+            .bind(now())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a job was taken off the lists; none where there is no such job.
+    pub(crate) async fn training_is_retired(&self, id: &str) -> Result<Option<bool>, StoreError> {
+        let row = sqlx::query("SELECT deleted_at FROM fine_tuning_jobs WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.get::<Option<String>, _>("deleted_at").is_some()))
     }
 
     /// Writes down which datapoints a job used; again is the same as once.

@@ -45,10 +45,20 @@ pub(super) fn note_source(dir: &Path, source: TrainingSource) -> Result<(), ApiE
     job::write(&path, &sources).map_err(ApiError::internal)
 }
 
-/// The source for a file of the owner's own.
+/// The source for a file of the owner's own, which is read: not for an async thread.
 pub(super) fn of_file(path: &Path) -> Result<TrainingSource, ApiError> {
-    let bytes = std::fs::read(path).map_err(ApiError::internal)?;
-    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
+    let mut reader = BufReader::new(File::open(path).map_err(ApiError::internal)?);
+    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+    loop {
+        let part = reader.fill_buf().map_err(ApiError::internal)?;
+        if part.is_empty() {
+            break;
+        }
+        sha2::Digest::update(&mut hash, part);
+        let read = part.len();
+        reader.consume(read);
+    }
+    let digest: [u8; 32] = sha2::Digest::finalize(hash).into();
     Ok(TrainingSource { datanet: None, size: None, root: None, file: Some(Hash::from(digest)), consent: Consent::Own })
 }
 

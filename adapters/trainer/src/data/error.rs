@@ -66,8 +66,8 @@ pub enum DataError {
     },
     /// Rows that are too long, where that is an error.
     #[error(
-        "{count} rows are longer than {max_length} tokens, the first in {first}: raise max_length, or choose truncate_right \
-         or drop for long rows"
+        "{count} rows are longer than {max_length} tokens, the first in {first}: raise max_length, or set \
+         too_long to truncate_right or drop"
     )]
     TooLong {
         /// How many.

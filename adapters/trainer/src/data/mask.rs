@@ -36,6 +36,7 @@ pub trait Chat {
 /// Renders rows for one model.
 pub struct Renderer<'a, C: ?Sized> {
     chat: &'a C,
+    prompts: bool,
 }
 
 /// A row as text and tokens.
@@ -72,7 +73,13 @@ pub struct Question {
 impl<'a, C: Chat + ?Sized> Renderer<'a, C> {
     /// For a model.
     pub fn new(chat: &'a C) -> Self {
-        Self { chat }
+        Self { chat, prompts: false }
+    }
+
+    /// Learns what is asked as well, template and all.
+    #[must_use]
+    pub fn learning_prompts(self, prompts: bool) -> Self {
+        Self { prompts, ..self }
     }
 
     /// Text, tokens and mask of a row.
@@ -129,8 +136,15 @@ impl<'a, C: Chat + ?Sized> Renderer<'a, C> {
             }
             Content::Completion { prompt, completion } => {
                 let text = format!("{beginning}{prompt}{completion}{end}");
-                let learnt = beginning.len() + prompt.len()..text.len();
+                let from = beginning.len() + if self.prompts { 0 } else { prompt.len() };
+                let learnt = from..text.len();
                 Ok((text, vec![learnt]))
+            }
+            Content::Chat(messages) if self.prompts => {
+                let text = self.chat.render(&messages, false)?;
+                // White space after the last turn belongs to the template.
+                let all = 0..text.trim_end().len();
+                Ok((text, vec![all]))
             }
             Content::Chat(messages) => self.turns(&messages),
         }

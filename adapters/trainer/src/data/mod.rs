@@ -1,10 +1,9 @@
 //! From a file or a datanet to examples: read ([`read`]), rendered with the model's own chat template and masked
-//! ([`Renderer`]), split ([`Split`]), packed ([`pack()`]), and told about before training starts ([`Validation`]).
+//! ([`Renderer`]), split ([`Split`]), and told about before training starts ([`Validation`]).
 
 mod error;
 mod format;
 mod mask;
-mod pack;
 mod records;
 mod row;
 mod split;
@@ -14,7 +13,6 @@ mod validate;
 pub use error::DataError;
 pub use format::{BadRow, Dataset, Format, Limits, read};
 pub use mask::{Chat, Question, Rendered, Renderer, Segment};
-pub use pack::{Packed, pack};
 pub use row::{Content, Message, Role, Row};
 pub use split::{Split, SplitOptions};
 pub use template::{DatanetRow, RowTemplate};

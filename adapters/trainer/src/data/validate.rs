@@ -29,6 +29,8 @@ pub struct ValidationOptions {
     pub max_length: usize,
     /// What becomes of longer rows.
     pub too_long: TooLong,
+    /// Whether what is asked is learnt as well.
+    pub train_on_prompt: bool,
     /// Rendered rows that are shown.
     pub samples: usize,
     /// Bad rows and duplicates that are listed; all are counted.
@@ -37,7 +39,7 @@ pub struct ValidationOptions {
 
 impl Default for ValidationOptions {
     fn default() -> Self {
-        Self { max_length: 1024, too_long: TooLong::default(), samples: 3, listed: 100 }
+        Self { max_length: 1024, too_long: TooLong::default(), train_on_prompt: false, samples: 3, listed: 100 }
     }
 }
 
@@ -157,7 +159,7 @@ pub fn prepare<C: Chat + ?Sized>(
         let reason = "an example needs two tokens, one to predict the other from";
         return Err(DataError::Option { option: "max_length", value: options.max_length.to_string(), reason });
     }
-    let renderer = Renderer::new(chat);
+    let renderer = Renderer::new(chat).learning_prompts(options.train_on_prompt);
     let mut work = Work::new(options);
     let mut seen: HashMap<[u8; 32], String> = HashMap::new();
     let mut examples = Vec::new();

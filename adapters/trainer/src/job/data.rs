@@ -9,19 +9,15 @@ use std::{
 };
 
 use cairn_adapters::{ChatMessage, Role as ChatRole};
-use cairn_lane::{Config, Dialogue};
+use cairn_lane::Dialogue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{JobError, Source, Spec, files::failed};
-use crate::{
-    TrainOptions,
-    data::{
-        self, Chat, Content, DatanetRow, Dataset, HeldOut, Limits, Message, Prepared, Role, Row, RowTemplate, Split,
-        SplitOptions, TooLong, ValidationOptions,
-    },
-    memory, plan, run,
+use crate::data::{
+    self, Chat, Content, DatanetRow, Dataset, Limits, Message, Prepared, Role, Row, RowTemplate, Split, SplitOptions,
+    ValidationOptions,
 };
 
 /// A datapoint as it is given to a job.
@@ -60,59 +56,6 @@ pub struct Ready {
     pub rows: Vec<UsedRow>,
 }
 
-impl Ready {
-    /// How long a run on this data will take at `speed` operations a second.
-    #[must_use]
-    pub fn forecast(&self, config: &Config, options: &TrainOptions, trained: usize, speed: f64) -> Forecast {
-        let train = self.prepared.train.iter().filter(|example| example.learnt() > 0);
-        let lengths: Vec<usize> = train.map(|example| example.tokens.len()).collect();
-        let tokens = |held: &HeldOut| held.example.tokens.len();
-        let [all, watched] =
-            [self.prepared.held_out.iter().map(tokens).sum(), run::watched(&self.prepared.held_out).map(tokens).sum()];
-        let scoring = |tokens| memory::seconds(tokens, memory::scoring_operations(config, trained), speed);
-        if lengths.is_empty() {
-            return Forecast { steps: 0, training: 0.0, evaluation: 2.0 * scoring(all) };
-        }
-        let steps =
-            memory::seconds(plan::tokens(&lengths, options), memory::operations(config, options, trained), speed);
-        let watching = plan::evaluations(&lengths, options) as f64 * scoring(watched);
-        Forecast { steps: plan::steps(&lengths, options), training: steps + watching, evaluation: 2.0 * scoring(all) }
-    }
-}
-
-/// How long a run will take, in seconds on this machine.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Forecast {
-    /// Optimizer steps.
-    pub steps: usize,
-    /// For the steps, and the evaluations on the way.
-    pub training: f64,
-    /// For the likelihoods of base and adapter at the end. The answers that are written for comparison come on top: how long
-    /// they are is the model's choice.
-    pub evaluation: f64,
-}
-
-/// As [`prepare`], and where `max_time` is set and all steps would take longer, `max_steps` becomes what this machine makes in
-/// that time: so the learning rate comes down before the end, instead of being cut off on the way.
-///
-/// # Errors
-/// As [`prepare`], and where the base or the options cannot be used.
-pub fn plan(spec: &mut Spec) -> Result<(Ready, Forecast), JobError> {
-    let ready = prepare(spec)?;
-    let config = cairn_lane::Description::read(&spec.serving)?.config;
-    let trained = memory::trained(&config, &spec.options)?;
-    let speed = memory::measured_speed();
-    let mut forecast = ready.forecast(&config, &spec.options, trained, speed);
-    if let (Some(most), None) = (spec.options.max_time, spec.options.max_steps)
-        && forecast.training > most as f64
-    {
-        let share = most as f64 / forecast.training;
-        spec.options.max_steps = Some(((forecast.steps as f64 * share) as usize).max(1));
-        forecast = ready.forecast(&config, &spec.options, trained, speed);
-    }
-    Ok((ready, forecast))
-}
-
 /// Reads, splits and checks the data of a job.
 ///
 /// # Errors
@@ -122,7 +65,11 @@ pub fn prepare(spec: &Spec) -> Result<Ready, JobError> {
     let (dataset, mut leaves) = load(&spec.source)?;
     let (train, held_out) = match &spec.validation {
         Some(path) => {
-            let mut other = read_file(path)?.rows;
+            let read = read_file(path).map_err(|error| match error {
+                JobError::Data(error) => JobError::Validation(error),
+                error => error,
+            });
+            let mut other = read?.rows;
             // Both files have a line 1.
             for row in &mut other {
                 row.id = format!("validation {}", row.id);
@@ -134,7 +81,8 @@ pub fn prepare(spec: &Spec) -> Result<Ready, JobError> {
     };
     let options = ValidationOptions {
         max_length: spec.options.max_length,
-        too_long: TooLong::TruncateRight,
+        too_long: spec.options.too_long,
+        train_on_prompt: spec.options.train_on_prompt,
         samples: SAMPLES,
         listed: LISTED,
     };

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read, Seek, Write},
     path::Path,
 };
 
@@ -102,7 +102,7 @@ pub fn events(dir: &Path, from: u64) -> Result<(Vec<Entry>, u64), JobError> {
         Err(error) => return Err(failed(&path, error)),
     };
     let mut reader = BufReader::new(file);
-    io::Seek::seek(&mut reader, io::SeekFrom::Start(from)).map_err(|error| failed(&path, error))?;
+    reader.seek(io::SeekFrom::Start(from)).map_err(|error| failed(&path, error))?;
     let (mut entries, mut at, mut line) = (Vec::new(), from, Vec::new());
     loop {
         line.clear();
@@ -115,6 +115,47 @@ pub fn events(dir: &Path, from: u64) -> Result<(Vec<Entry>, u64), JobError> {
         entries.extend(serde_json::from_slice::<Entry>(&line));
     }
 }
+
+/// The last entry that `wanted` wants, looked for from the end.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn last_event(dir: &Path, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Entry>, JobError> {
+    let path = dir.join(EVENTS);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(&path, error)),
+    };
+    let mut search = || -> io::Result<Option<Entry>> {
+        let (mut at, mut tail) = (file.seek(io::SeekFrom::End(0))?, Vec::new());
+        while at > 0 {
+            let part = at.min(PART);
+            at -= part;
+            file.seek(io::SeekFrom::Start(at))?;
+            let mut bytes = vec![0; part as usize];
+            file.read_exact(&mut bytes)?;
+            bytes.append(&mut tail);
+            // What is before the first line break may begin further ahead.
+            let whole = if at == 0 {
+                0
+            } else {
+                bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1)
+            };
+            let lines = bytes[whole..].split(|byte| *byte == b'\n').rev();
+            if let Some(entry) = lines.filter_map(|line| serde_json::from_slice::<Entry>(line).ok()).find(&wanted) {
+                return Ok(Some(entry));
+            }
+            bytes.truncate(whole);
+            tail = bytes;
+        }
+        Ok(None)
+    };
+    search().map_err(|error| failed(&path, error))
+}
+
+/// Bytes that are read at once from the end.
+const PART: u64 = 16 << 10;
 
 /// The events as they are written.
 pub(super) struct Log<'a> {
@@ -137,14 +178,43 @@ impl<'a> Log<'a> {
 
     pub(super) fn write(&mut self, level: Level, message: String, data: Value) -> Result<(), JobError> {
         let entry = Entry { at: chrono::Utc::now().timestamp(), level, message, data };
-        append(self.dir, &entry)?;
+        let written = append(self.dir, &entry);
         (self.on)(&entry);
-        Ok(())
+        written
+    }
+
+    /// As [`Self::write`], where the job ends anyway, whether or not there is room to say so.
+    pub(super) fn last(&mut self, level: Level, message: String) {
+        let _ = self.write(level, message, Value::Null);
     }
 }
 
 const EVENTS: &str = "events.jsonl";
 
-pub(super) fn failed(path: &Path, reason: impl std::fmt::Display) -> JobError {
-    JobError::File { path: path.to_owned(), reason: reason.to_string() }
+pub(super) fn failed(path: &Path, source: impl Into<io::Error>) -> JobError {
+    JobError::File { path: path.to_owned(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_last_entry_is_found_from_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last_event(dir.path(), |_| true).unwrap(), None);
+        for at in 0..2000 {
+            let data = json!({"event": if at == 3 || at == 700 { "step" } else { "other" }});
+            append(dir.path(), &Entry { at, level: Level::Info, message: "x".repeat(at as usize % 50), data }).unwrap();
+        }
+        let last =
+            |wanted: &str| last_event(dir.path(), |entry| entry.data["event"] == wanted).unwrap().map(|it| it.at);
+        assert_eq!((last("step"), last("other"), last("none")), (Some(700), Some(1999), None));
+        // A line that is being written is no entry yet.
+        let mut file = OpenOptions::new().append(true).open(dir.path().join(EVENTS)).unwrap();
+        file.write_all(b"{\"at\": 5").unwrap();
+        assert_eq!(last("other"), Some(1999));
+    }
 }

@@ -3,36 +3,42 @@
 //! ```text
 //! job.json         what to do ([`Spec`]); written by whoever starts it
 //! lock             held while the process lives
-//! pause, cancel    made by whoever wants it to stop; looked for after every step
+//! pause, cancel    made by whoever wants it to stop; looked for after every step, and while it loads and evaluates
+//! forecast.json    what it will take ([`Forecast`]), said before the first step
 //! events.jsonl     what happened ([`Entry`]), one a line, appended
 //! validation.json  what was found in the data, before the first step
 //! rows.jsonl       which rows were used: id and SHA-256 of each, in order
 //! checkpoints/     the last ones; a job that is started again goes on from there
 //! adapter/         the result, as PEFT saves it
 //! evaluation.json  base beside adapter on the held-out rows; report.html for people
-//! outcome.json     how it ended ([`Outcome`]); its being there is the end
+//! outcome.json     how it ended ([`Outcome`]); its being there is the end. Until then outcome.reserved keeps room for it
 //! ```
 //! So neither side needs the other: the job survives whoever started it, and a killed job is started again.
 
 mod data;
 mod evaluate;
 mod files;
+mod forecast;
+mod outcome;
+mod stop;
+mod work;
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 pub use self::{
-    data::{Chatting, Exported, Forecast, Ready, UsedRow, plan, prepare},
+    data::{Chatting, Exported, Ready, UsedRow, prepare},
     evaluate::{EvaluationSpec, evaluate_adapter},
-    files::{Entry, Level, append, events, read, write},
+    files::{Entry, Level, append, events, last_event, read, write},
+    forecast::{Forecast, plan},
+    outcome::{Outcome, reserve},
 };
-use crate::{Adapter, Control, Data, End, Event, Model, Run, TrainError, TrainOptions, data::RowTemplate, memory};
+use crate::{End, TrainError, TrainOptions, data::RowTemplate, error::told};
 
 /// What a job does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,20 +92,6 @@ pub enum Source {
     },
 }
 
-/// How a job ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// How; none where it failed.
-    pub end: Option<End>,
-    /// Why it failed, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Tokens that were trained on.
-    pub tokens: u64,
-    /// Whether there is an adapter.
-    pub adapter: bool,
-}
-
 /// Why a job cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
@@ -109,6 +101,9 @@ pub enum JobError {
     /// The data.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+    /// The data to evaluate on.
+    #[error("the validation file cannot be used")]
+    Validation(#[source] crate::data::DataError),
     /// The base.
     #[error(transparent)]
     Load(#[from] cairn_lane::LoadError),
@@ -119,13 +114,17 @@ pub enum JobError {
     #[error("the model cannot answer for the evaluation: {0}")]
     Lane(String),
     /// A file.
-    #[error("{path}: {reason}")]
+    #[error("{} cannot be read or written", path.display())]
     File {
         /// Which.
         path: PathBuf,
-        /// Why.
-        reason: String,
+        /// What the system said, or what is wrong in it.
+        #[source]
+        source: std::io::Error,
     },
+    /// It was asked to pause or to end, and did.
+    #[error("it was asked to stop")]
+    Stopped(End),
     /// Another process works on it.
     #[error("another process works on {0}; wait for it, or stop it first")]
     Running(PathBuf),
@@ -147,77 +146,68 @@ pub enum JobError {
 /// # Errors
 /// Why it failed; `outcome.json` says it too, and the last checkpoint stays.
 pub fn run(dir: &Path, on: &mut dyn FnMut(&Entry)) -> Result<Outcome, JobError> {
-    let lock = dir.join("lock");
-    let lock = File::create(&lock).map_err(|error| files::failed(&lock, error))?;
-    lock.try_lock().map_err(|_| JobError::Running(dir.to_owned()))?;
-    for name in ["outcome.json", "pause"] {
-        let _ = std::fs::remove_file(dir.join(name));
-    }
+    let _lock = lock(dir)?;
+    outcome::forget(dir);
+    reserve(dir)?;
     let mut log = files::Log::open(dir, on)?;
-    let outcome = match work(dir, &mut log) {
+    let outcome = match work::work(dir, &mut log) {
         Ok(outcome) => outcome,
+        Err(JobError::Stopped(end)) => {
+            log.last(Level::Info, if end == End::Paused { "Paused" } else { "Cancelled" }.into());
+            Outcome::stopped(end)
+        }
         Err(error) => {
-            log.write(Level::Error, error.to_string(), Value::Null)?;
-            let outcome = Outcome { end: None, error: Some(error.to_string()), tokens: 0, adapter: false };
-            write(&dir.join("outcome.json"), &outcome)?;
+            let said = reason(dir, &error);
+            log.last(Level::Error, said.clone());
+            // Why it failed matters more than that this cannot be written down.
+            let _ = Outcome::failed(&said).write(dir);
             return Err(error);
         }
     };
-    write(&dir.join("outcome.json"), &outcome)?;
+    outcome.write(dir)?;
     Ok(outcome)
 }
 
-fn work(dir: &Path, log: &mut files::Log<'_>) -> Result<Outcome, JobError> {
-    let spec: Spec = read(&dir.join("job.json"))?;
-    spec.options.check()?;
-    log.write(Level::Info, "Reading the data".into(), Value::Null)?;
-    let ready = prepare(&spec)?;
-    write(&dir.join("validation.json"), &ready.prepared.report)?;
-    files::lines(&dir.join("rows.jsonl"), &ready.rows)?;
-    let report = &ready.prepared.report;
-    let said = format!(
-        "{} rows to learn from, {} held out, {} tokens to learn an epoch",
-        report.train_rows, report.held_out_rows, report.supervised_tokens
-    );
-    let figures = json!({"train_rows": report.train_rows, "held_out_rows": report.held_out_rows,
-        "bad_rows": report.bad_rows, "supervised_tokens": report.supervised_tokens});
-    log.write(if report.bad_rows > 0 { Level::Warn } else { Level::Info }, said, figures)?;
+/// Takes a job's lock. Whoever looks whether it is taken holds it for a moment, so there is more than one try.
+fn lock(dir: &Path) -> Result<File, JobError> {
+    let path = dir.join("lock");
+    let lock = File::create(&path).map_err(|error| files::failed(&path, error))?;
+    let began = Instant::now();
+    while lock.try_lock().is_err() {
+        if began.elapsed() > PATIENCE {
+            return Err(JobError::Running(dir.to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(lock)
+}
 
-    log.write(Level::Info, format!("Loading {}", spec.base), Value::Null)?;
-    let model = Arc::new(Model::open(&spec.serving, spec.options.form())?);
-    let data = Data {
-        train: ready.prepared.train,
-        held_out: ready.prepared.held_out.iter().map(|held| held.example.clone()).collect(),
-    };
-    let (mut run, from) = match Run::resume(model.clone(), &spec.options, data.clone(), dir)? {
-        Some(run) => (run, "Going on from the last checkpoint"),
-        None => (Run::new(model.clone(), spec.options.clone(), &spec.base, data, dir)?, "Training"),
-    };
-    log.write(Level::Info, format!("{from}: {} steps in all", run.steps()), json!({"steps": run.steps()}))?;
-    let (end, tokens) = train(dir, &spec, &mut run, log)?;
-    if matches!(end, End::Paused | End::Cancelled) {
-        log.write(Level::Info, if end == End::Paused { "Paused" } else { "Cancelled" }.into(), Value::Null)?;
-        return Ok(Outcome { end: Some(end), error: None, tokens, adapter: false });
-    }
-    let adapter: Adapter = run.adapter()?;
-    adapter.export(&dir.join("adapter"))?;
-    // What was not reached was not learnt, and must not be said to have been.
-    let learnt = run.learnt();
-    let used: Vec<&UsedRow> =
-        ready.rows.iter().filter(|row| row.held_out || learnt.contains(row.row.as_str())).collect();
-    files::lines(&dir.join("rows.jsonl"), &used)?;
-    let measured = memory::resident().map_or(0, |[_, peak]| peak);
-    log.write(Level::Info, "The adapter is written".into(), json!({"peak_memory_bytes": measured}))?;
-    drop(run);
-    if ready.prepared.held_out.is_empty() {
-        log.write(Level::Warn, "Nothing was held out, so there is no evaluation".into(), Value::Null)?;
+/// How long a lock is tried for: longer than a job takes to go after it has written its outcome.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a job failed, in one line, and how to mend it where the disk is at fault. Where the directory is is nobody's business.
+#[must_use]
+pub fn reason(dir: &Path, error: &JobError) -> String {
+    let said = told(error).replace(&format!("{}/", dir.display()), "");
+    if out_of_room(error) {
+        format!("{said}; make room on the disk and resume: what the last checkpoint has is not lost")
     } else {
-        log.write(Level::Info, "Evaluating base and adapter on the held-out rows".into(), Value::Null)?;
-        let evaluation = evaluate::evaluate(dir, &spec, &model, &adapter, &ready.prepared.held_out, measured)?;
-        let data = evaluation.headline();
-        log.write(Level::Info, "The evaluation is written".into(), data)?;
+        said
     }
-    Ok(Outcome { end: Some(end), error: None, tokens, adapter: true })
+}
+
+fn out_of_room(error: &JobError) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Bytes of a model's weight files.
@@ -226,44 +216,4 @@ pub fn weight_bytes(serving: &Path) -> u64 {
     let weights = |path: &Path| path.extension().is_some_and(|kind| kind == "gguf" || kind == "safetensors");
     let files = std::fs::read_dir(serving).into_iter().flatten().flatten().filter(|entry| weights(&entry.path()));
     files.filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len())).sum()
-}
-
-/// Makes the steps; how it ended, and the tokens of all steps.
-fn train(dir: &Path, spec: &Spec, run: &mut Run, log: &mut files::Log<'_>) -> Result<(End, u64), JobError> {
-    let control = Control::default();
-    let (mut tokens, mut failed) = (0, None);
-    let end = run.train(&control, &mut |event| {
-        let said = match &event {
-            Event::Step(step) => {
-                tokens = step.tokens;
-                if let Some(limit) = spec.memory_limit.filter(|limit| step.resident > *limit) {
-                    failed = Some(JobError::Memory { resident: step.resident, limit });
-                    control.pause();
-                }
-                format!("Step {}/{}: loss {:.4}", step.step, step.steps, step.loss)
-            }
-            Event::Evaluated { step, loss, best } => {
-                format!("After step {step}: held-out loss {loss:.4}{}", if *best { ", the best so far" } else { "" })
-            }
-            Event::Checkpoint { step, .. } => format!("Checkpoint after step {step}"),
-        };
-        // Paths of this machine are nobody's business.
-        let data = match event {
-            Event::Checkpoint { step, .. } => json!({"event": "checkpoint", "step": step}),
-            event => serde_json::to_value(event).unwrap_or_default(),
-        };
-        if let Err(error) = log.write(Level::Info, said, data) {
-            failed.get_or_insert(error);
-            control.pause();
-        }
-        if dir.join("cancel").exists() {
-            control.cancel();
-        } else if dir.join("pause").exists() {
-            control.pause();
-        }
-    })?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok((end, tokens)),
-    }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TimeReport;
 use crate::metrics::{Bootstrap, Difference, Estimate};
 
 /// Base beside adapter.
@@ -29,6 +30,9 @@ pub struct Evaluation {
     pub evaluation_loss: Vec<LossPoint>,
     /// Memory of the training run.
     pub memory: Option<MemoryReport>,
+    /// Time of the training run.
+    #[serde(default)]
+    pub time: Option<TimeReport>,
     /// Speed of training and of decoding.
     pub throughput: Throughput,
     /// Answers side by side.
@@ -136,6 +140,9 @@ pub struct MemoryReport {
     pub predicted: Breakdown,
     /// The most that was resident, measured.
     pub measured_peak: Option<u64>,
+    /// The same by use: what lies in memory is known, activations are the rest.
+    #[serde(default)]
+    pub measured: Option<Breakdown>,
     /// The most on the device, measured, where there is one.
     pub device_peak: Option<u64>,
     /// LoRA on a base in 16 bits.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Evaluation, MemoryReport, Metric, MetricKind, Verdict,
+    Evaluation, MemoryReport, Metric, MetricKind, TimeReport, Verdict,
     evaluation::round,
     plot::{bytes_of, intervals, losses, memory},
 };
@@ -28,6 +28,9 @@ impl Evaluation {
         }
         if let Some(report) = &self.memory {
             memory_section(report, &mut page);
+        }
+        if let Some(report) = &self.time {
+            time_section(report, &mut page);
         }
         self.speed(&mut page);
         self.answers(&mut page);
@@ -155,11 +158,9 @@ impl Evaluation {
 }
 
 fn memory_section(report: &MemoryReport, page: &mut String) {
-    let bars = [
-        ("this run, predicted", report.predicted),
-        ("LoRA, 16-bit base", report.half_lora),
-        ("full fine-tuning", report.full_fine_tuning),
-    ];
+    let mut bars = vec![("this run, predicted", report.predicted)];
+    bars.extend(report.measured.map(|measured| ("this run, measured", measured)));
+    bars.extend([("LoRA, 16-bit base", report.half_lora), ("full fine-tuning", report.full_fine_tuning)]);
     page.push_str("<section><h2>Memory of the training run</h2><p class=\"key\">");
     for (part, (name, _)) in report.predicted.parts().into_iter().enumerate() {
         let _ = write!(page, "<span class=\"part{part}\">{name}</span> ");
@@ -180,6 +181,19 @@ fn memory_section(report: &MemoryReport, page: &mut String) {
         let _ = write!(page, " On the device: <b>{}</b>.", bytes_of(peak));
     }
     page.push_str("</p></section>");
+}
+
+fn time_section(report: &TimeReport, page: &mut String) {
+    let seconds =
+        |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{} s", round(seconds)));
+    page.push_str("<section><h2>Time of the training run</h2><table><tr><th><th>predicted<th>measured</tr>");
+    let predicted = report.predicted.map(|predicted| predicted.parts());
+    for (part, (name, measured)) in report.measured.parts().into_iter().enumerate() {
+        let predicted = predicted.and_then(|parts| parts[part].1);
+        let _ = write!(page, "<tr><td>{name}<td>{}<td>{}</tr>", seconds(predicted), seconds(measured));
+    }
+    let all = [report.predicted.map(|all| all.total()), Some(report.measured.total())].map(seconds);
+    let _ = write!(page, "<tr><td>all<td>{}<td>{}</tr></table></section>", all[0], all[1]);
 }
 
 fn cell(estimate: &crate::metrics::Estimate) -> String {

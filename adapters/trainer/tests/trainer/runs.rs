@@ -126,6 +126,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     // A checkpoint that was being written is not taken for one.
     fs::create_dir(dir.path().join("killed/checkpoints/.writing-x")).unwrap();
     let mut resumed = Run::resume(Arc::clone(&model), &options, data(), &dir.path().join("killed")).unwrap().unwrap();
+    assert!(!dir.path().join("killed/checkpoints/.writing-x").exists(), "nor does it stay");
     let (_, rest) = train(&mut resumed, usize::MAX);
     let expected: Vec<_> = losses(&events).into_iter().filter(|(step, ..)| *step > 2).collect();
     assert_eq!(losses(&rest), expected);
@@ -169,6 +170,8 @@ fn a_run_ends_early_when_it_gets_worse_and_keeps_its_best() {
     let mut run = Run::new(Arc::clone(&model), options.clone(), "llama", held_out.clone(), dir.path()).unwrap();
     let (end, events) = train(&mut run, usize::MAX);
     assert_eq!(end, End::EarlyStopped);
+    let tokens =
+        events.iter().rev().find_map(|event| if let Event::Step(step) = event { Some(step.tokens) } else { None });
     let last =
         events.iter().rev().find_map(|event| if let Event::Step(report) = event { Some(report.step) } else { None });
     assert!(last.unwrap() < run.steps());
@@ -182,6 +185,11 @@ fn a_run_ends_early_when_it_gets_worse_and_keeps_its_best() {
     let lowest = lowest.fold(f64::INFINITY, f64::min);
     assert!((of(&run.adapter().unwrap()) - lowest).abs() < 1e-5);
     assert!(of(run.session().adapter()) > lowest + 1e-3);
+    // What came after its end may have failed: it has ended all the same, and learns no more.
+    let mut again = Run::resume(Arc::clone(&model), &options, held_out.clone(), dir.path()).unwrap().unwrap();
+    let (end, events) = train(&mut again, usize::MAX);
+    assert!(end == End::EarlyStopped && events.is_empty(), "{end:?} {events:?}");
+    assert_eq!(Some(again.tokens()), tokens);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // Base beside adapter on rows that neither learnt from: each measure with its interval, and what it means.
 import { Badge, Note } from "../../ui/feedback";
 import { bytes, count, plural } from "../../ui/text";
-import { figure, overall, sentence, TITLES, type Verdict, verdict } from "./measures";
+import { figure, overall, sentence, spent, TITLES, type Verdict, verdict } from "./measures";
 import { FEW, Figure, MemoryBar } from "./preview";
 import { type Estimate, type Evaluation, type Metric, total } from "./shapes";
 
@@ -10,7 +10,7 @@ const SAID: Record<Verdict, string> = { better: "better", worse: "worse", unclea
 const NOTES = { better: "good", worse: "bad", unclear: "plain" } as const;
 
 export function EvaluationOf({ evaluation }: { evaluation: Evaluation }) {
-  const { metrics, held_out, bootstrap, memory, throughput, samples } = evaluation;
+  const { metrics, held_out, bootstrap, memory, time, throughput, samples } = evaluation;
   const all = overall(metrics);
   const few = held_out.rows < FEW;
   return (
@@ -64,12 +64,25 @@ export function EvaluationOf({ evaluation }: { evaluation: Evaluation }) {
       </dl>
       {memory && (
         <div className="card card-pad stack-s">
-          <MemoryBar memory={memory.predicted} />
+          <MemoryBar memory={memory.measured ?? memory.predicted} />
+          {memory.measured && (
+            <p className="quiet small">
+              As measured; predicted were {bytes(total(memory.predicted))}. Activations are what nothing else
+              accounts for.
+            </p>
+          )}
           <p className="quiet small">
             LoRA on a 16-bit base would take about {bytes(total(memory.half_lora))}, training all weights{" "}
             {bytes(total(memory.full_fine_tuning))}.
             {memory.device_peak ? ` On the device: ${bytes(memory.device_peak)} at most.` : ""}
           </p>
+        </div>
+      )}
+      {time && (
+        <div className="card card-pad stack-s">
+          <h3>Time by use</h3>
+          <p className="quiet small">Taken: {spent(time.measured)}.</p>
+          {time.predicted && <p className="quiet small">Predicted: {spent(time.predicted)}.</p>}
         </div>
       )}
       {samples.length > 0 && (

@@ -1,5 +1,5 @@
 // What each metric means, whether a change in it is more than chance, and both in one sentence.
-import type { Metric, MetricKind } from "./shapes";
+import type { Metric, MetricKind, Times } from "./shapes";
 
 export type Verdict = "better" | "worse" | "unclear";
 
@@ -86,4 +86,21 @@ export function duration(seconds: number): string {
   if (minutes < 90) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   return `${hours} h ${minutes % 60} min`;
+}
+
+const USES: readonly (readonly [keyof Times, string])[] = [
+  ["loading", "loading"],
+  ["steps", "steps"],
+  ["watching", "evaluations on the way"],
+  ["scoring", "likelihoods at the end"],
+  ["answers", "answers at the end"],
+];
+
+/** Where time goes, by its parts; those of which nothing is known are left out. */
+export function spent(times: Times): string {
+  const parts = USES.flatMap(([use, words]) => {
+    const seconds = times[use];
+    return seconds === null ? [] : [`${words} ${duration(seconds)}`];
+  });
+  return parts.join(", ");
 }

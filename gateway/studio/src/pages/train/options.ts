@@ -186,7 +186,23 @@ export const GROUPS: readonly { title: string; options: readonly Option[] }[] = 
         name: "max_length",
         label: "Longest example, in tokens",
         kind: "number",
-        text: "Longer ones are cut off at the right, and counted in the preview.",
+        text: "What becomes of longer ones is said next; the preview counts them.",
+      },
+      {
+        name: "too_long",
+        label: "Longer examples",
+        kind: [
+          ["truncate_right", "are cut off at the right"],
+          ["drop", "are left out"],
+          ["error", "keep the run from starting"],
+        ],
+        text: "What is cut off is not learnt, nor is the end of the answer.",
+      },
+      {
+        name: "train_on_prompt",
+        label: "Learn questions too",
+        kind: "switch",
+        text: "Learns what is asked as well, not only what is answered.",
       },
       {
         name: "packing",
@@ -252,6 +268,8 @@ const SAME: Options = {
   max_time: null,
   batch_size: 4,
   gradient_accumulation: 4,
+  too_long: "truncate_right",
+  train_on_prompt: false,
   packing: false,
   gradient_checkpointing: true,
   eval_every: null,

@@ -2,20 +2,20 @@
 import type { ReactNode } from "react";
 import { Note } from "../../ui/feedback";
 import { bytes, count, plural } from "../../ui/text";
-import { duration } from "./measures";
+import { duration, spent } from "./measures";
 import type { Memory, MemoryPart, Preview, Same, Sample, Validation } from "./shapes";
 import { total } from "./shapes";
 
 export function PreviewOf({ preview }: { preview: Preview }) {
-  const { validation, memory, memory_bytes, memory_limit_bytes, fits } = preview;
+  const { validation, memory, memory_bytes, evaluation_memory_bytes, memory_limit_bytes, fits } = preview;
   const ends = preview.options.max_steps != null || preview.options.max_time != null;
   const part = (validation.supervised_tokens / Math.max(1, validation.train_tokens)) * 100;
   return (
     <div className="stack" data-preview>
       {!fits && (
         <Note tone="warn">
-          This will not fit: it needs {bytes(memory_bytes)}, and a run may have {bytes(memory_limit_bytes)}.
-          Choose QLoRA, a smaller batch, shorter examples or a lower rank.
+          This will not fit: it needs {bytes(Math.max(memory_bytes, evaluation_memory_bytes))}, and a run may
+          have {bytes(memory_limit_bytes)}. Choose QLoRA, a smaller batch, shorter examples or a lower rank.
         </Note>
       )}
       {preview.seconds > LONG && !ends && (
@@ -43,6 +43,8 @@ export function PreviewOf({ preview }: { preview: Preview }) {
       </dl>
       <div className="card card-pad">
         <MemoryBar memory={memory} limit={memory_limit_bytes} />
+        <p className="quiet small">The evaluation at the end: {bytes(evaluation_memory_bytes)}.</p>
+        <p className="quiet small">Time: {spent(preview.time)}, and the answers to compare.</p>
       </div>
       <DataReport validation={validation} />
     </div>
@@ -150,7 +152,10 @@ export function DataReport({ validation }: { validation: Validation }) {
       {validation.too_long_rows > 0 && (
         <Note tone="warn">
           {plural(validation.too_long_rows, "row")} are longer than {count(validation.max_length)} tokens:{" "}
-          {count(validation.lost_tokens)} tokens are cut off. The longest has {count(tokens.max)}.
+          {validation.too_long === "drop"
+            ? `they are left out, with ${count(validation.lost_tokens)} tokens.`
+            : `${count(validation.lost_tokens)} tokens are cut off.`}{" "}
+          The longest has {count(tokens.max)}.
         </Note>
       )}
       <Alike

@@ -85,3 +85,8 @@ export async function move(id: string, to: "pause" | "resume" | "cancel"): Promi
   const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}/${to}`;
   return (await (await request(path, { method: "POST" })).json()) as Job;
 }
+
+/** Deletes a run that has ended. */
+export async function forget(id: string): Promise<void> {
+  await request(`/v1/fine_tuning/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+}

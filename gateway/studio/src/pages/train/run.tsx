@@ -1,7 +1,7 @@
 // One run: live while it goes on, its evaluation once it is done. It needs no browser: this page only looks on.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, useParams } from "@tanstack/react-router";
-import { Blocks, ChevronRight, FileText, MessageSquareText, Pause, Play } from "lucide-react";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { Blocks, ChevronRight, FileText, MessageSquareText, Pause, Play, Trash2 } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { request } from "../../api/client";
 import { Button, ButtonLink } from "../../ui/button";
@@ -18,7 +18,7 @@ import { duration } from "./measures";
 import { said } from "./options";
 import { DataReport, Figure, short } from "./preview";
 import { Publish } from "./publish";
-import { evaluation, move, training, validation } from "./queries";
+import { evaluation, forget, move, training, trainings, validation } from "./queries";
 import { dataOf, isLive, type Job, methodOf, nameOf, optionsOf } from "./shapes";
 import "./train.css";
 
@@ -58,7 +58,12 @@ function Run({ job, above }: { job: Job; above: ReactNode }) {
         </>
       }
       above={above}
-      actions={done ? <Outcome job={job} report={!!results.data} /> : <Controls job={job} />}
+      actions={
+        <>
+          {done ? <Outcome job={job} report={!!results.data} /> : <Controls job={job} />}
+          {!isLive(job) && job.status !== "paused" && <Forget job={job} />}
+        </>
+      }
     >
       <div className="stack-l">
         {job.error && <Note tone="bad">{job.error.message}</Note>}
@@ -168,6 +173,36 @@ function Controls({ job }: { job: Job }) {
         onConfirm={() => act.mutateAsync("cancel")}
       >
         What it has learnt so far becomes no adapter. To go on later, pause it instead.
+      </Confirm>
+    </>
+  );
+}
+
+/** Deletes a run that has ended. */
+function Forget({ job }: { job: Job }) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [asking, setAsking] = useState(false);
+  const gone = async () => {
+    await forget(job.id);
+    await client.invalidateQueries({ queryKey: trainings.queryKey, exact: true });
+    await navigate({ to: "/train" });
+  };
+  return (
+    <>
+      <Button onClick={() => setAsking(true)}>
+        <Trash2 size={16} aria-hidden />
+        Delete
+      </Button>
+      <Confirm
+        open={asking}
+        onClose={() => setAsking(false)}
+        title={`Delete ${nameOf(job)}?`}
+        action="Delete the run"
+        onConfirm={gone}
+      >
+        Its data, checkpoints and report go. Its adapter, if it has one, stays, and so does what the log says
+        of it.
       </Confirm>
     </>
   );

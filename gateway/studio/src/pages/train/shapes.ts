@@ -52,6 +52,7 @@ export interface Validation {
   train_tokens: number;
   supervised_tokens: number;
   max_length: number;
+  too_long: "truncate_right" | "drop" | "error";
   too_long_rows: number;
   lost_tokens: number;
   duplicate_rows: number;
@@ -72,13 +73,24 @@ export type MemoryPart =
   | "logits"
   | "program";
 
+/** Seconds by use; how long answers take is not foretold. */
+export interface Times {
+  loading: number;
+  steps: number;
+  watching: number;
+  scoring: number;
+  answers: number | null;
+}
+
 export interface Preview {
   validation: Validation;
   trained_parameters: number;
   memory: Memory;
   memory_bytes: number;
   memory_limit_bytes: number;
+  evaluation_memory_bytes: number;
   fits: boolean;
+  time: Times;
   seconds: number;
   options: Options;
 }
@@ -127,10 +139,12 @@ export interface Evaluation {
   memory: {
     predicted: Memory;
     measured_peak: number | null;
+    measured?: Memory | null;
     device_peak: number | null;
     half_lora: Memory;
     full_fine_tuning: Memory;
   } | null;
+  time?: { predicted: Times | null; measured: Times } | null;
   throughput: { training: number | null; decode_base: number | null; decode_adapter: number | null };
   samples: { prompt: string; reference: string; base: string; adapter: string }[];
 }

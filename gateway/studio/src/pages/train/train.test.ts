@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { course } from "./course";
 import { rows, smooth } from "./curve";
 import { asked } from "./evaluation";
-import { duration, figure, overall, sentence, verdict } from "./measures";
+import { duration, figure, overall, sentence, spent, verdict } from "./measures";
 import { chosen } from "./options";
 import type { JobEvent, Metric, MetricKind } from "./shapes";
 
@@ -36,6 +36,15 @@ test("numbers and times as people say them", () => {
     "1 h 30 min",
     "2 h 1 min",
   ]);
+});
+
+test("time is told by its parts, and what is not known is left out", () => {
+  const times = { loading: 2, steps: 600, watching: 60, scoring: 120, answers: null };
+  assert.equal(
+    spent(times),
+    "loading 2 s, steps 10 min, evaluations on the way 60 s, likelihoods at the end 2 min",
+  );
+  assert.match(spent({ ...times, answers: 30 }), /, answers at the end 30 s$/);
 });
 
 test("options are sent as what they are, and only those that were given", () => {
