@@ -151,9 +151,12 @@ async fn complete(
     for one in &pending {
         answers += state.store.blank_datapoint(&one.leaf).await?;
     }
-    let config_dir = state.config.data_dir.join("training");
+    let directories = [state.config.data_dir.join("training"), crate::evaluations::all(&state.config)];
     let ids: BTreeSet<String> = pending.iter().map(|one| format!("{}/{}", one.datanet, one.datapoint)).collect();
-    let cleaned = tokio::task::spawn_blocking(move || clean_trainings(&config_dir, &ids)).await;
+    let cleaned = tokio::task::spawn_blocking(move || {
+        directories.iter().try_for_each(|directory| clean_trainings(directory, &ids))
+    })
+    .await;
     cleaned.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     for contributor in contributors {
         if !has_any(state, contributor).await? {
@@ -194,7 +197,7 @@ async fn has_any(state: &AppState, contributor: &str) -> Result<bool, ApiError> 
     Ok(false)
 }
 
-/// Takes the rows out of the data that fine-tuning jobs keep, and the samples out of their reports; a job that is still
+/// Takes the rows out of the data that fine-tuning jobs and evaluations keep, and the samples out of their reports; a job that is still
 /// learning from one of them is cancelled.
 fn clean_trainings(directory: &Path, ids: &BTreeSet<String>) -> anyhow::Result<()> {
     let jobs = match std::fs::read_dir(directory) {

@@ -14,6 +14,7 @@ mod contributions;
 mod convert;
 mod erasure;
 mod error;
+mod evaluations;
 mod http;
 mod influence;
 mod ingest;

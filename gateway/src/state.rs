@@ -35,11 +35,15 @@ pub(crate) struct AppState {
     pub(crate) limits: Limits,
     /// The queue of fine-tuning jobs.
     pub(crate) trainings: Trainings,
+    /// Woken when an evaluation is queued.
+    pub(crate) evaluations: tokio::sync::Notify,
     /// Woken when an answer's influence is to be measured.
     pub(crate) measurements: tokio::sync::Notify,
     /// Held while what was decided of access goes into the log, so that it goes in order.
     pub(crate) access_log: tokio::sync::Mutex<()>,
     pub(crate) metrics: PrometheusHandle,
+    /// The graphics cards' driver, where there is one.
+    pub(crate) devices: Option<cairn_trainer::device::Devices>,
     /// The multi-thread runtime: retrieval and generation run here, not on HTTP's single-threaded workers.
     pub(crate) runtime: tokio::runtime::Handle,
     /// Answers under way, which a shutdown lets finish.
@@ -71,6 +75,7 @@ impl AppState {
             adapters,
             limits: Limits::default(),
             trainings: Trainings::default(),
+            evaluations: tokio::sync::Notify::new(),
             measurements: tokio::sync::Notify::new(),
             access_log: tokio::sync::Mutex::new(()),
             runtime: tokio::runtime::Handle::current(),
@@ -81,6 +86,7 @@ impl AppState {
             index,
             ledger,
             metrics,
+            devices: cairn_trainer::device::Devices::open(),
             _lock: lock,
         });
         crate::access::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
@@ -88,6 +94,7 @@ impl AppState {
         crate::jobs::start(state.clone()).await?;
         crate::contributions::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
         crate::training::start(state.clone());
+        crate::evaluations::start(state.clone());
         crate::influence::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
         for name in state.config.preload.clone() {
             let models = state.models.clone();

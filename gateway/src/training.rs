@@ -8,17 +8,18 @@
 //! create, options, export, right   a request becomes a job, with a copy of what it may learn from
 //! queue, worker, publish           a job becomes a process, and what comes of it an adapter
 //! moves, forget                    pausing, cancelling and resuming; what goes when its time is over
-//! provenance                       what the log says of it
+//! provenance, results              what the log says of it; what it leaves, as files
 //! ```
 
 mod create;
-mod export;
+pub(crate) mod export;
 mod forget;
 mod moves;
 mod options;
 pub(crate) mod provenance;
 mod publish;
 mod queue;
+pub(crate) mod results;
 mod right;
 mod worker;
 
@@ -29,9 +30,10 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 
 pub(crate) use self::{
-    create::{create, preview},
+    create::{MOST_SAMPLES, create, preview},
     forget::{PARTIAL, delete, hide_samples},
     moves::{resume, stop},
+    options::preset_of,
     queue::start,
     worker::running,
 };

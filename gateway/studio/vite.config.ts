@@ -1,7 +1,8 @@
 // The studio is served by the gateway under /studio/. While developing, Vite serves it and passes the API through to a
 // running gateway: CAIRN_URL, or http://127.0.0.1:8080.
+import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vite";
+import { defineConfig, type Plugin } from "vite";
 
 const gateway = process.env.CAIRN_URL ?? "http://127.0.0.1:8080";
 const passed = ["/v1", "/auth", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs"];
@@ -20,9 +21,25 @@ const policy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
+/** Beside each text its gzip, packed as small as it gets: once here, and not with every answer. */
+const zipped: Plugin = {
+  name: "zipped",
+  apply: "build",
+  generateBundle: {
+    order: "post",
+    handler(_, bundle) {
+      for (const [fileName, file] of Object.entries(bundle)) {
+        if (!/\.(js|css|html)$/.test(fileName)) continue;
+        const source = gzipSync(file.type === "chunk" ? file.code : file.source, { level: 9 });
+        this.emitFile({ type: "asset", fileName: `${fileName}.gz`, source });
+      }
+    },
+  },
+};
+
 export default defineConfig({
   base: "/studio/",
-  plugins: [react()],
+  plugins: [react(), zipped],
   server: { proxy },
   preview: { proxy, headers: { "content-security-policy": policy } },
   build: {

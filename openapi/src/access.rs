@@ -304,6 +304,9 @@ pub struct GrantQuery {
     /// Also to train on its rows.
     #[serde(default)]
     pub training: bool,
+    /// Also to evaluate adapters on its rows.
+    #[serde(default)]
+    pub evaluation: bool,
     /// Only these rows, a filter such as `metadata.topic = "storage"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<String>,

@@ -18,7 +18,7 @@ pub struct FileObject {
     pub created_at: i64,
     /// As it was called.
     pub filename: String,
-    /// `fine-tune`.
+    /// `fine-tune`, or `fine-tune-results` of what a job left.
     pub purpose: String,
     /// `processed`.
     pub status: String,
@@ -31,8 +31,26 @@ pub struct FileList {
     pub object: String,
     /// The files.
     pub data: Vec<FileObject>,
-    /// Always false.
+    /// Whether there are more.
     pub has_more: bool,
+}
+
+/// Which files to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct FileQuery {
+    /// Those of one purpose. `fine-tune-results`, of what jobs left, are listed only where they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The id after which to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How many, 1 to 10000; default 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// `desc` by the time they were made, or `asc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// Something was deleted.
@@ -168,14 +186,14 @@ pub struct FineTuningJob {
     pub training_file: String,
     /// What it is evaluated on, where a file was given.
     pub validation_file: Option<String>,
-    /// Always empty: results are at `…/evaluation` and `…/report`.
+    /// Once there is an adapter: metrics by step (CSV), the evaluation (JSON) and its report (HTML), for `/v1/files/{id}/content`.
     pub result_files: Vec<String>,
     /// Tokens so far.
     pub trained_tokens: Option<u64>,
     /// How it is trained, all options resolved.
     #[schema(value_type = Object)]
     pub method: serde_json::Value,
-    /// OpenAI's older form of some options.
+    /// OpenAI's older form of some options; `learning_rate_multiplier` is the rate divided by the preset's.
     #[schema(value_type = Object)]
     pub hyperparameters: serde_json::Value,
     /// Everything random follows from it.
@@ -257,6 +275,8 @@ pub struct FineTuningCheckpoint {
     pub created_at: i64,
     /// The job.
     pub fine_tuning_job_id: String,
+    /// Names it as OpenAI does. A checkpoint is for resuming and is not served: what answers is the job's `fine_tuned_model`.
+    pub fine_tuned_model_checkpoint: String,
     /// After this step.
     pub step_number: u64,
     /// Its figures.
@@ -264,14 +284,18 @@ pub struct FineTuningCheckpoint {
     pub metrics: serde_json::Value,
 }
 
-/// Checkpoints, newest first.
+/// Checkpoints that a job can be resumed from, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FineTuningCheckpoints {
     /// `list`.
     pub object: String,
     /// The checkpoints.
     pub data: Vec<FineTuningCheckpoint>,
-    /// Always false.
+    /// The first of them.
+    pub first_id: Option<String>,
+    /// The last of them: what `after` takes for the next page.
+    pub last_id: Option<String>,
+    /// Whether there are more.
     pub has_more: bool,
 }
 

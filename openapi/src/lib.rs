@@ -13,6 +13,7 @@ pub mod contributions;
 pub mod datanets;
 pub mod embeddings;
 pub mod error;
+pub mod evaluations;
 pub mod fine_tuning;
 pub mod jobs;
 pub mod keys;

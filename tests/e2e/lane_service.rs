@@ -34,10 +34,6 @@ async fn metric(client: &Client, name: &str) -> f64 {
     line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().expect("a number"))
 }
 
-fn said(answer: &Value) -> String {
-    answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
-}
-
 #[tokio::test]
 async fn an_adapter_is_loaded_on_request_once_and_let_go_when_it_is_deleted() {
     let gateway = copy().await;

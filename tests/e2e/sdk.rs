@@ -7,8 +7,12 @@ use cairn_tests::{EMBEDDING, MODEL, python, shared};
 #[tokio::test]
 async fn the_openai_python_sdk_works_unchanged() {
     let gateway = shared().await;
-    let (_, subject) = gateway.caller(&["app"]).await;
-    let made = gateway.admin().post("/v1/keys", serde_json::json!({"subject": subject, "roles": ["app"]})).await.ok();
+    let (_, subject) = gateway.caller(&["app", "trainer"]).await;
+    let made = gateway
+        .admin()
+        .post("/v1/keys", serde_json::json!({"subject": subject, "roles": ["app", "trainer"]}))
+        .await
+        .ok();
     gateway.admin().put(&format!("/v1/datanets/foldoc/grants/{subject}")).await.ok();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/openai_sdk.py");
     let ran = std::process::Command::new(python())

@@ -171,6 +171,11 @@ async fn a_file_becomes_an_adapter_that_answers() {
     assert!(report.text().contains("<svg") && !report.text().contains("<script"), "a page with plots and no scripts");
     let checkpoints = client.get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints")).await.ok();
     assert_eq!(checkpoints["data"][0]["step_number"], 4, "{checkpoints:#}");
+    let name = format!("{MODEL}:{name}:ckpt-step-4");
+    assert_eq!(checkpoints["data"][0]["fine_tuned_model_checkpoint"], json!(name), "{checkpoints:#}");
+    // It is for resuming: what answers is the finished adapter.
+    let asked = json!({"model": name, "messages": [{"role": "user", "content": "?"}]});
+    client.post("/v1/chat/completions", asked).await.error(404, "model_not_found");
 
     // Another's jobs and files do not exist.
     let (other, _) = gateway.caller(&["trainer"]).await;
@@ -197,6 +202,88 @@ async fn proved(gateway: &Gateway, client: &Client, id: &str, row: &str, said: &
     let changed = bundle.text().replacen("\"learnt\":", "\"learnt\":1", 1);
     let bad = verify_both(gateway, changed.as_bytes(), &gateway.public_key());
     assert!(bad.code == 1 && bad.text.starts_with("NOT PROVED"), "{}", bad.text);
+}
+
+#[tokio::test]
+async fn qlora_through_the_gateway_is_what_its_adapter_and_its_report_say() {
+    let gateway = copy().await;
+    let (client, _) = gateway.caller(&["trainer"]).await;
+    let file = upload(&client, examples(24)).await;
+    let mut method = quick(json!({"max_steps": 6, "target_modules": "all-linear", "use_rslora": true}));
+    method["type"] = json!("qlora");
+    let name = unique("four-bits");
+    let request = json!({"model": MODEL, "training_file": file, "suffix": name, "method": method, "held_out": 0.2,
+        "evaluation_samples": 2, "seed": 7, "hyperparameters": {"learning_rate_multiplier": 2.0}});
+    let made = client.post("/v1/fine_tuning/jobs", request).await.ok();
+    let done = ended(&client, made["id"].as_str().expect("an id")).await;
+    assert_eq!(done["status"], "succeeded", "{done:#}");
+    assert_eq!(done["method"]["type"], "qlora", "{done:#}");
+    // 1e-3 doubled, over the 5e-4 of the preset `fast`.
+    assert_eq!(done["hyperparameters"]["learning_rate_multiplier"], 4.0, "{done:#}");
+    let id = done["id"].as_str().expect("an id");
+    let evaluation = client.get(&format!("/v1/fine_tuning/jobs/{id}/evaluation")).await.ok();
+    let perplexity = &evaluation["metrics"][0];
+    assert_eq!(perplexity["kind"], "perplexity", "{evaluation:#}");
+    assert!(perplexity["adapter"]["value"].as_f64() < perplexity["base"]["value"].as_f64(), "{perplexity:#}");
+    // The base is held in four bits, which is what the report predicts of it.
+    let memory = &evaluation["memory"];
+    let weights = |of: &str| memory[of]["weights"].as_f64().unwrap_or_else(|| panic!("{memory:#}"));
+    assert!(weights("predicted") < 0.6 * weights("half_lora"), "{memory:#}");
+    let said = client.get(&format!("/v1/fine_tuning/jobs/{id}/provenance")).await.ok();
+    let config: Value = serde_json::from_str(said["entry"]["config"].as_str().expect("a text")).expect("JSON");
+    assert_eq!((&config["method"], &config["use_rslora"]), (&json!("qlora"), &json!(true)), "{config:#}");
+    let answer =
+        client.chat(json!({"model": done["fine_tuned_model"], "ask": "What is number 3?", "max_tokens": 8})).await;
+    assert_eq!(answer["attribution"]["adapter_generation"], done["adapter_generation"]);
+}
+
+#[tokio::test]
+async fn an_erasure_names_the_adapters_that_learnt_from_the_row() {
+    let gateway = copy().await;
+    let admin = gateway.admin();
+    let name = unique("birds");
+    admin.post("/v1/datanets", json!({"name": name})).await.ok();
+    let lines = (0..8).fold(String::new(), |mut all, row| {
+        let contributor = if row < 2 { "Heron Society" } else { "Swift Society" };
+        let text = format!("Bird number {row} of the lake stands in shallow water.");
+        let _ = writeln!(all, "{}", json!({"id": format!("bird-{row}"), "text": text, "contributor": contributor}));
+        all
+    });
+    let job = admin.ingest_text(&name, &[("format", "jsonl")], "birds.jsonl", &lines).await;
+    admin.succeeded(&job).await;
+    let train = async |alias: &str, held_out: f64| {
+        let request = json!({"model": MODEL, "training_file": format!("datanet:{name}"), "suffix": alias,
+            "template": {"user": "Which bird is {id}?", "assistant": "{text}"}, "evaluation_samples": 1,
+            "held_out": held_out, "method": quick(json!({}))});
+        let made = admin.post("/v1/fine_tuning/jobs", request).await.ok();
+        let done = ended(&admin, made["id"].as_str().expect("an id")).await;
+        assert_eq!(done["status"], "succeeded", "{done:#}");
+        done
+    };
+    // Four steps of two rows reach all eight; the second run holds four of them out.
+    let (all, half) = (train("all-birds", 0.0).await, train("half-the-birds", 0.5).await);
+    let erase = async |what: Value| admin.post(&format!("/v1/datanets/{name}/erasures"), what).await.ok();
+    let erased = erase(json!({"datapoints": ["bird-3"]})).await;
+    let adapters = erased["adapters"].as_array().unwrap_or_else(|| panic!("{erased:#}")).clone();
+    let of = |done: &Value| {
+        let found = adapters.iter().find(|adapter| adapter["job"] == done["id"]);
+        found.unwrap_or_else(|| panic!("{} is named: {adapters:#?}", done["id"])).clone()
+    };
+    assert_eq!(adapters.len(), 2, "{adapters:#?}");
+    assert_eq!((&of(&all)["learnt"], &of(&all)["held_out"]), (&json!(1), &json!(0)));
+    assert_eq!((&of(&all)["generation"], &of(&all)["alias"]), (&all["adapter_generation"], &json!("all-birds")));
+    let half = of(&half);
+    assert_eq!(half["learnt"].as_u64().zip(half["held_out"].as_u64()).map(|(a, b)| a + b), Some(1), "{half:#}");
+    // A contributor's rows all at once: the same runs, each once.
+    let erased = erase(json!({"contributor": "Heron Society"})).await;
+    let jobs: std::collections::BTreeSet<&str> =
+        erased["adapters"].as_array().into_iter().flatten().filter_map(|it| it["job"].as_str()).collect();
+    assert_eq!((erased["erased"].as_array().map(Vec::len), jobs.len()), (Some(2), 2), "{erased:#}");
+    // A row that no run used concerns no adapter.
+    let line = json!({"id": "late", "text": "A late bird.", "contributor": "Swift Society"}).to_string();
+    let job = admin.ingest_text(&name, &[("format", "jsonl")], "late.jsonl", &line).await;
+    admin.succeeded(&job).await;
+    assert_eq!(erase(json!({"datapoints": ["late"]})).await["adapters"], json!([]));
 }
 
 #[tokio::test]
@@ -295,9 +382,11 @@ async fn a_datanet_is_trained_on_only_where_that_was_granted() {
     let provenance = client.get(&format!("/v1/fine_tuning/jobs/{id}/provenance")).await.ok();
     let source = &provenance["entry"]["sources"][0];
     assert_eq!((&source["datanet"], &source["consent"]), (&json!("jargon"), &json!("grant")), "{provenance:#}");
+    // The grant is named as answers name theirs.
+    let granted = source["grant"].as_str().unwrap_or_else(|| panic!("{provenance:#}")).to_owned();
     let row = used(&gateway, &id);
     let datapoint = row.strip_prefix("jargon/").expect("a datapoint");
-    proved(&gateway, &client, &id, &row, "by the datanet's grant of training").await;
+    proved(&gateway, &client, &id, &row, &format!("by the datanet's grant of training whose entry is {granted}")).await;
     // Whoever loses the grant keeps the proof, and not the text.
     let proof = async || {
         let request = client.request(Method::GET, &format!("/v1/fine_tuning/jobs/{id}/provenance/proof"));
@@ -306,6 +395,9 @@ async fn a_datanet_is_trained_on_only_where_that_was_granted() {
     assert!(proof().await["datapoint"]["disclosed"]["text"].is_object());
     assert_eq!(admin.delete(&grant).await.status, 204);
     assert_eq!(proof().await.get("datapoint"), None);
+    // The run ended before the grant did, so an auditor of the whole log finds nothing wrong.
+    let audit = gateway.cli(&["audit"]);
+    assert!(audit.ok(), "{audit}");
     let path = "/v1/datanets/jargon/trainings";
     let query = [("datapoint", datapoint)];
     let trainings = admin.send(admin.request(Method::GET, path).query(&query)).await.ok();

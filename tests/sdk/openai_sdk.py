@@ -5,6 +5,7 @@ Run by e2e/sdk.rs. Every check is a function; the script prints their names and 
 
 import json
 import os
+import time
 
 import openai
 
@@ -159,6 +160,105 @@ def attribution():
     assert bundle["record"]["id"] == answer.id, bundle
 
 
+def examples(count):
+    rows = []
+    for i in range(count):
+        question = {"role": "user", "content": f"What is number {i}?"}
+        rows.append(json.dumps({"messages": [question, {"role": "assistant", "content": f"Stone {i}, laid on the cairn."}]}))
+    return ("\n".join(rows) + "\n").encode()
+
+
+def files():
+    made = client.files.create(file=("examples.jsonl", examples(12)), purpose="fine-tune")
+    assert (made.object, made.filename, made.purpose, made.status) == ("file", "examples.jsonl", "fine-tune", "processed"), made
+    assert client.files.retrieve(made.id) == made
+    assert client.files.content(made.id).read() == examples(12)
+    assert made.id in {file.id for file in client.files.list()}, "it is listed"
+    other = client.files.create(file=("other.jsonl", examples(2)), purpose="fine-tune")
+    first = client.files.list(limit=1, order="asc", purpose="fine-tune")
+    assert first.has_next_page() and {made.id, other.id} <= {file.id for file in first}, "pages follow each other"
+    for file in (made, other):
+        assert client.files.delete(file.id).deleted
+    try:
+        client.files.retrieve(made.id)
+    except openai.NotFoundError:
+        return
+    raise AssertionError("a deleted file is gone")
+
+
+def waited(job, *states):
+    for _ in range(1200):
+        job = client.fine_tuning.jobs.retrieve(job.id)
+        if job.status in states:
+            return job
+        assert job.status in ("queued", "running"), job
+        time.sleep(0.25)
+    raise AssertionError(f"{job.id} is {job.status}, not {states}")
+
+
+def fine_tuning():
+    jobs = client.fine_tuning.jobs
+    file = client.files.create(file=("examples.jsonl", examples(24)), purpose="fine-tune")
+    options = {"r": 4, "alpha": 8, "target_modules": ["q_proj"], "max_length": 64, "gradient_accumulation": 1, "packing": False}
+    more = {"held_out": 0.2, "evaluation_samples": 1}
+
+    def create(steps, suffix):
+        made = {**options, "batch_size": 2, "max_steps": steps, "checkpoint_every": 1}
+        method = {"type": "lora", "preset": "fast", "options": made}
+        return jobs.create(
+            model=MODEL,
+            training_file=file.id,
+            suffix=f"{suffix}-{os.getpid()}",
+            seed=7,
+            method=method,
+            hyperparameters={"learning_rate_multiplier": 2.0},
+            extra_body=more,
+        )
+
+    job = create(12, "sdk")
+    assert (job.object, job.model, job.training_file, job.seed) == ("fine_tuning.job", MODEL, file.id, 7), job
+    assert job.hyperparameters.learning_rate_multiplier == 2.0 and job.fine_tuned_model is None, job
+    assert job.result_files == [] and job.method.type == "lora", job
+    # Paused after the step in hand, and on from there.
+    while not any(event.type == "metrics" for event in jobs.list_events(job.id)):
+        time.sleep(0.1)
+    jobs.pause(job.id)
+    paused = waited(job, "paused", "succeeded")
+    if paused.status == "paused":
+        jobs.resume(job.id)
+    # Another one waits behind it, and is cancelled there.
+    second = create(4, "sdk-cancelled")
+    assert jobs.cancel(second.id).status == "cancelled"
+    assert [it.id for it in jobs.list(limit=1).data] == [second.id], "newest first"
+    assert {job.id, second.id} <= {it.id for it in jobs.list(limit=1)}, "pages follow each other"
+    done = waited(job, "succeeded")
+    assert done.fine_tuned_model == f"{MODEL}:sdk-{os.getpid()}" and done.trained_tokens > 0 and done.finished_at, done
+
+    events = list(jobs.list_events(job.id, limit=5))
+    assert events[0].created_at >= events[-1].created_at and len({event.id for event in events}) == len(events), events
+    assert {event.level for event in events} <= {"info", "warn", "error"}, events
+    assert sum(event.type == "metrics" for event in events) >= 12, "all steps"
+    page = jobs.checkpoints.list(job.id, limit=1)
+    assert len(page.data) == 1 and page.has_more, page
+    kept = list(page)
+    assert [it.step_number for it in kept] == [12, 11], "those that are kept, newest first"
+    assert kept[0].fine_tuned_model_checkpoint == f"{done.fine_tuned_model}:ckpt-step-12", kept
+    assert kept[0].fine_tuning_job_id == job.id and kept[0].metrics.train_loss > 0, kept
+
+    by_name = {client.files.retrieve(id).filename: id for id in done.result_files}
+    assert set(by_name) == {"step_metrics.csv", "evaluation.json", "report.html"}, by_name
+    lines = client.files.content(by_name["step_metrics.csv"]).text.splitlines()
+    assert lines[0] == "step,train_loss,learning_rate,valid_loss" and len(lines) == 13, lines
+    assert float(lines[1].split(",")[1]) > 0, lines
+    metrics = json.loads(client.files.content(by_name["evaluation.json"]).text)["metrics"]
+    assert metrics[0]["kind"] == "perplexity", metrics
+    assert "<svg" in client.files.content(by_name["report.html"]).text
+    assert set(done.result_files) <= {it.id for it in client.files.list(purpose="fine-tune-results")}
+    answer = client.chat.completions.create(model=done.fine_tuned_model, messages=QUESTION, max_tokens=4)
+    assert answer.model == done.fine_tuned_model and answer.choices[0].message.content is not None, answer
+    client.files.delete(file.id)
+
+
 def main():
     checks = [
         chat,
@@ -172,6 +272,8 @@ def main():
         errors_are_of_the_sdks_classes,
         tools_and_formats,
         attribution,
+        files,
+        fine_tuning,
     ]
     for check in checks:
         check()

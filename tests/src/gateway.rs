@@ -100,6 +100,32 @@ impl Drop for Beside {
     }
 }
 
+/// A command that runs.
+pub struct Started {
+    child: Child,
+    #[allow(dead_code, reason = "held for its Drop")]
+    guardian: Guardian,
+}
+
+impl Started {
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIGINT cannot be sent");
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("our child can be waited for").is_some()
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> Finished {
+        let output = self.child.wait_with_output().expect("our child can be waited for");
+        finished(output)
+    }
+}
+
 /// What a command did.
 pub struct Finished {
     /// Its exit status.
@@ -270,6 +296,14 @@ impl Gateway {
         Beside { guardian: Guardian::of_process(child.id()), child }
     }
 
+    /// Starts a command that is to be interrupted, or read while it runs.
+    pub fn started(&self, arguments: &[&str]) -> Started {
+        let mut command = self.command(&cairn());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("a command can be started");
+        Started { guardian: Guardian::of_process(child.id()), child }
+    }
+
     /// Runs `cairn-verify`, with nothing of this gateway's configuration.
     pub fn cairn_verify(&self, arguments: &[&str]) -> Finished {
         let mut command = Command::new(binary("cairn-verify"));
@@ -399,8 +433,11 @@ fn poll<T>(most: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 fn finish(mut command: Command) -> Finished {
-    let Output { status, stdout, stderr } =
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    let output = command.stdin(Stdio::null()).output();
+    finished(output.unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}")))
+}
+
+fn finished(Output { status, stdout, stderr }: Output) -> Finished {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Finished { status, stdout: text(stdout), stderr: text(stderr) }
 }

@@ -72,8 +72,20 @@ export function clean(page) {
   assert.deepEqual(page.trouble, []);
 }
 
+/** Once what slides or fades has come to rest; what turns without an end is not waited for. */
+export async function rested(page) {
+  await page.evaluate(async () => {
+    const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Number.POSITIVE_INFINITY);
+    await Promise.race([
+      Promise.allSettled(ending.map((one) => one.finished)),
+      new Promise((done) => setTimeout(done, 1000)),
+    ]);
+  });
+}
+
 /** axe-core finds nothing serious. It is evaluated from outside, which the page's policy does not forbid. */
 export async function accessible(page, name) {
+  await rested(page);
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
   const serious = violations

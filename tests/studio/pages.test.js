@@ -2,7 +2,7 @@
 // a small first page that is soon there, and the keyboard.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accessible, browser, clean, open, url, visit } from "./browser.js";
+import { accessible, browser, clean, open, rested, url, visit } from "./browser.js";
 import { BASE } from "./fixtures.js";
 import { ADAPTER, GLOSSARY, seed } from "./seed.js";
 
@@ -132,6 +132,8 @@ test("the theme is kept, and chosen over the system's", async () => {
   const page = await open({ scheme: "light" });
   await visit(page, "/");
   await page.locator(".side").getByRole("button", { name: "Theme" }).click();
+  await page.getByRole("menuitemradio", { name: "Dark" }).waitFor();
+  await rested(page);
   await page.getByRole("menuitemradio", { name: "Dark" }).click();
   const canvas = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const dark = await canvas();

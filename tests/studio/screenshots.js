@@ -74,7 +74,7 @@ const picturedLive = await liveRun(live.id);
 await trained(lena, live.id);
 const careful = await train(lena, "careful-tutor", { ...options, lr: 0.0003 });
 await trained(lena, careful.id);
-const besides = { ...how, datanets: [], maxTokens: 48, choices: [{ model: BASE, adapter: null }, { model: BASE, adapter: "tutor" }] };
+const besides = { ...how, maxTokens: 64, choices: [{ model: BASE, adapter: null }, { model: BASE, adapter: "tutor" }] };
 const compared = await answered("Define: Queue", besides);
 console.log(compared.turns[0].answers.map(({ text }) => text).join("\n---\n"));
 
@@ -91,7 +91,7 @@ async function liveRun(id) {
 const adapterPath = `/adapters/${BASE}/${ADAPTER}`;
 const chart = (page) => page.waitForSelector('.chart:not([data-steps="0"])');
 
-/** Name, path and what is done there first; `tour`: the picture's name in docs. */
+/** Name, path and what is done there first; `tour`: the picture's name in docs, `whole`: of all of the page. */
 const pages = {
   "sign-in": { who: null, path: "/", tour: "tour-sign-in" },
   home: { path: "/", threads: [], tour: "tour-home" },
@@ -110,13 +110,13 @@ const pages = {
   "datanet-add": { path: `/datanets/${GLOSSARY}?tab=add`, then: addFile, tour: "tour-add" },
   "datanet-offer": { path: `/datanets/${GLOSSARY}?tab=add`, who: "otto" },
   "datanet-terms": { path: `/datanets/${GLOSSARY}?tab=terms`, then: simulated, tour: "tour-terms" },
-  "datanet-ask": { path: `/datanets/${GLOSSARY}?tab=terms`, who: "otto", tour: "tour-ask" },
+  "datanet-ask": { path: `/datanets/${GLOSSARY}?tab=terms`, who: "nora", then: asking, tour: "tour-ask", whole: true },
   "datanet-access": { path: `/datanets/${GLOSSARY}?tab=access`, tour: "tour-access" },
   "datanet-about": { path: `/datanets/${GLOSSARY}?tab=about`, then: (page) => page.getByRole("region", { name: "Contributors" }).getByRole("table").waitFor() },
   train: { path: "/train" },
   "train-new": { path: "/train/new", then: newRun },
-  "train-preview": { path: "/train/new", then: (page) => newRun(page).then(() => previewRun(page)), tour: "tour-train-new" },
-  "train-run": { path: `/train/${live.id}`, then: chart, tour: "tour-train-run" },
+  "train-preview": { path: "/train/new", then: (page) => newRun(page).then(() => previewRun(page)), tour: "tour-train-new", whole: true },
+  "train-run": { path: `/train/${live.id}`, then: measures, tour: "tour-train-run" },
   "train-curves": { path: `/train/${live.id}`, then: curves, tour: "train" },
   "train-compare": { path: `/train/compare?runs=${live.id},${careful.id}`, then: chart, tour: "tour-train-compare" },
   adapters: { path: "/adapters" },
@@ -176,8 +176,9 @@ async function simulated(page) {
   await page.getByRole("button", { name: "Try them out" }).click();
   const result = page.getByRole("region", { name: "Who would be granted" });
   await result.waitFor();
-  await page.locator(".page").evaluate(() => {
-    document.querySelector("[aria-label='Who would be granted']").parentElement.scrollIntoView({ block: "end" });
+  await page.getByRole("button", { name: "Try them out" }).evaluate((button) => {
+    button.scrollIntoView({ block: "start" });
+    window.scrollBy(0, -32);
   });
 }
 
@@ -189,6 +190,23 @@ async function newRun(page) {
 async function previewRun(page) {
   await page.getByRole("button", { name: "Preview" }).click();
   await page.waitForSelector("[data-preview]", WAIT);
+}
+
+async function measures(page) {
+  await chart(page);
+  await page.locator("[data-evaluation]").evaluate((part) => {
+    part.scrollIntoView({ block: "start" });
+    window.scrollBy(0, -32);
+  });
+}
+
+/** The form as somebody fills it who has not asked yet. */
+async function asking(page) {
+  await page.getByLabel("I am").selectOption("academic");
+  await page.getByLabel("What it is for").fill("Examples for an evening class in programming.");
+  await page.getByRole("checkbox", { name: "I affirm" }).click();
+  await page.getByText("Ask for less").click();
+  await page.getByLabel("For how many days").fill("90");
 }
 
 async function curves(page) {
@@ -256,7 +274,7 @@ async function tour() {
   for (const [name, wanted] of Object.entries(pages)) {
     if (!wanted.tour) continue;
     const page = await show(name, wanted, { width: 1440, height: 900, scheme: "light" });
-    await keep(wanted.tour, await page.screenshot());
+    await keep(wanted.tour, await page.screenshot({ fullPage: wanted.whole ?? false }));
     await page.context().close();
   }
   console.log(`the tour's pictures take ${Math.round(bytes / 1000)} kB`);

@@ -42,6 +42,7 @@ export async function seed() {
     lena: await account("lena", "admin"),
     mira: await account("mira@clinic.example", "app"),
     otto: await account("otto@school.example", "contributor"),
+    nora: await account("nora@college.example", "app"),
     archive: await account("archive", "steward"),
   };
   const { lena, mira, otto, archive } = people;
@@ -124,7 +125,7 @@ export function train(credential, name, options) {
       template: { user: "Define: {title}", assistant: "{text}" },
       suffix: name,
       method: { type: "lora", preset: "fast", options },
-      held_out: 0.25,
+      held_out: 0.3,
       evaluation_samples: 4,
       metadata: { name, data: GLOSSARY, preset: "fast" },
     },

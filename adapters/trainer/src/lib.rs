@@ -26,6 +26,7 @@ mod batch;
 mod buffers;
 mod checkpoint;
 pub mod data;
+pub mod device;
 pub mod dynamic;
 mod error;
 mod example;

@@ -1,4 +1,4 @@
-//! Rows of a file to masked examples with a real model's tokenizer and chat template: SmolLM2's, where it is on this machine.
+//! Rows of a file to masked examples with a real model's tokenizer and chat template: SmolLM2's.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -16,8 +16,8 @@ struct Model {
 }
 
 impl Model {
-    fn with(template: &str) -> Option<Self> {
-        let tokenizer = Tokenizer::from_file(directory()?.join("tokenizer.json")).expect("a tokenizer");
+    fn with(template: &str) -> Self {
+        let tokenizer = Tokenizer::from_file(directory().join("tokenizer.json")).expect("a tokenizer");
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -25,11 +25,11 @@ impl Model {
         if !template.is_empty() {
             environment.add_template_owned("chat", template.to_owned()).expect("a template");
         }
-        Some(Self { tokenizer, environment })
+        Self { tokenizer, environment }
     }
 
-    fn smollm2() -> Option<Self> {
-        Self::with(&std::fs::read_to_string(directory()?.join("chat_template.jinja")).expect("the template"))
+    fn smollm2() -> Self {
+        Self::with(&std::fs::read_to_string(directory().join("chat_template.jinja")).expect("the template"))
     }
 }
 
@@ -53,25 +53,11 @@ impl Chat for Model {
     }
 }
 
-/// The files of SmolLM2, from `CAIRN_TEST_SMOLLM2` or the tests' own cache; none where they were never pulled.
-fn directory() -> Option<PathBuf> {
-    let cached = || {
-        Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/cairn/test/pulled/smollm2-135m-instruct/serving"))
-    };
-    let directory = std::env::var_os("CAIRN_TEST_SMOLLM2").map(PathBuf::from).or_else(cached)?;
-    directory.join("tokenizer.json").exists().then_some(directory)
-}
-
-macro_rules! model {
-    ($model:expr) => {
-        match $model {
-            Some(model) => model,
-            None => {
-                eprintln!("skipped: SmolLM2 is not on this machine");
-                return;
-            }
-        }
-    };
+/// The files of SmolLM2 among the pulled models: without them nothing here is tested, so their absence is a failure.
+fn directory() -> PathBuf {
+    let models = std::env::var_os("CAIRN_TEST_MODELS")
+        .expect("CAIRN_TEST_MODELS names the directory of the pulled models; run ./test");
+    PathBuf::from(models).join("smollm2-135m-instruct/serving")
 }
 
 fn chat(id: &str, turns: &[(Role, &str)]) -> Row {
@@ -83,7 +69,7 @@ use Role::{Assistant, System, User};
 
 #[test]
 fn only_answers_and_their_ends_are_learnt() {
-    let model = model!(Model::smollm2());
+    let model = Model::smollm2();
     let row = chat(
         "a",
         &[(System, "Be kind."), (User, "Größe?"), (Assistant, "Naïve 量子."), (User, "b"), (Assistant, "Two.")],
@@ -113,7 +99,7 @@ fn only_answers_and_their_ends_are_learnt() {
 
 #[test]
 fn a_message_of_weight_zero_is_not_learnt_and_the_last_answer_is_the_question() {
-    let model = model!(Model::smollm2());
+    let model = Model::smollm2();
     let line = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "One", "weight": 0}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "Two"}]}"#;
     let data = read(line.as_bytes(), None, &Limits::default()).unwrap();
     let renderer = Renderer::new(&model);
@@ -127,7 +113,7 @@ fn a_message_of_weight_zero_is_not_learnt_and_the_last_answer_is_the_question() 
 
 #[test]
 fn completions_and_text_work_without_a_template_and_conversations_are_refused() {
-    let model = model!(Model::with(""));
+    let model = Model::with("");
     let renderer = Renderer::new(&model);
     let content = Content::Completion { prompt: "2 + 2 =".into(), completion: " 4".into() };
     let row = Row { id: "a".into(), line: 1, content };
@@ -146,7 +132,7 @@ fn templates_that_rewrite_earlier_turns_are_refused_where_they_do() {
     let source = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and not loop.last %}\
                   {{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}\
                   {% if add_generation_prompt %}<assistant><think>\n{% endif %}";
-    let model = model!(Model::with(source));
+    let model = Model::with(source);
     let renderer = Renderer::new(&model);
     let error = renderer.render(&chat("a", &[(User, "q"), (Assistant, "hm</think>A"), (User, "r"), (Assistant, "B")]));
     assert!(error.unwrap_err().contains("the chat template writes message 1 otherwise once further messages follow"));
@@ -154,14 +140,14 @@ fn templates_that_rewrite_earlier_turns_are_refused_where_they_do() {
     let segments = renderer.render(&chat("b", &[(User, "A"), (Assistant, "A")])).unwrap().segments();
     let texts: Vec<(&str, bool)> = segments.iter().map(|it| (it.text.as_str(), it.supervised)).collect();
     assert_eq!(texts, [("<user>A<|im_end|>\n<assistant>", false), ("A<|im_end|>", true), ("\n", false)]);
-    let model = model!(Model::with("{% for m in messages %}{{ m.content | upper }}\n{% endfor %}"));
+    let model = Model::with("{% for m in messages %}{{ m.content | upper }}\n{% endfor %}");
     let error = Renderer::new(&model).render(&chat("c", &[(User, "q"), (Assistant, "a")])).unwrap_err();
     assert!(error.contains("changes or drops part of the answer"), "{error}");
 }
 
 #[test]
 fn preparation_counts_cuts_and_finds_duplicates_and_overlap() {
-    let model = model!(Model::smollm2());
+    let model = Model::smollm2();
     let long = "word ".repeat(200);
     let rows = [
         chat("a", &[(User, "q"), (Assistant, "Yes.")]),
@@ -203,7 +189,7 @@ fn preparation_counts_cuts_and_finds_duplicates_and_overlap() {
 
 #[test]
 fn a_file_becomes_examples() {
-    let model = model!(Model::smollm2());
+    let model = Model::smollm2();
     let line = |i: usize| {
         format!(r#"{{"instruction": "Count to {i}", "input": "", "output": "{}"}}"#, "1 2 3 ".repeat(i % 9 + 1))
     };

@@ -53,6 +53,7 @@ fn evaluation() -> Evaluation {
             predicted,
             measured_peak: Some(489_000_000),
             measured: Some(Breakdown { activations: 298_000_000, ..predicted }),
+            evaluation_peak: None,
             device_peak: None,
             half_lora: Breakdown { weights: 269_000_000, ..predicted },
             full_fine_tuning: Breakdown {
@@ -72,7 +73,7 @@ fn evaluation() -> Evaluation {
             prompt: "Define: AVL tree".to_owned(),
             reference: "A self-balancing binary search tree.".to_owned(),
             base: "<script>alert('AVL')</script> is a language & a \"tree\".".to_owned(),
-            adapter: "A binary search tree that keeps itself balanced.".to_owned(),
+            adapter: Some("A binary search tree that keeps itself balanced.".to_owned()),
         }],
         configuration: vec![("r".to_owned(), "16".to_owned()), ("lr".to_owned(), "2e-4".to_owned())],
     }
@@ -144,4 +145,20 @@ fn a_page_of_next_to_nothing_still_stands() {
     };
     let page = empty.to_html();
     assert!(!page.contains("NaN") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn a_base_alone_has_no_verdicts() {
+    let mut evaluation = evaluation();
+    for metric in &mut evaluation.metrics {
+        (metric.adapter, metric.difference) = (None, None);
+    }
+    evaluation.samples[0].adapter = None;
+    let page = evaluation.to_html();
+    for absent in ["with the adapter</h4>", "class=\"verdicts\"", "the adapter is better"] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    assert!(page.contains("The base alone,"));
+    let json = serde_json::to_string(&evaluation).unwrap();
+    assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), evaluation);
 }

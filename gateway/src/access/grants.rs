@@ -22,7 +22,9 @@ pub(crate) async fn by_owner(
     by: &str,
     query: &wire::GrantQuery,
 ) -> Result<StoredGrant, ApiError> {
-    let mut purposes = vec![Purpose::Retrieval];
+    // In the order of their names, as the entry has them.
+    let mut purposes = if query.evaluation { vec![Purpose::Evaluation] } else { Vec::new() };
+    purposes.push(Purpose::Retrieval);
     if query.training {
         purposes.push(Purpose::Training);
     }

@@ -53,6 +53,9 @@ enum Command {
         /// Let it train on the datanet as well
         #[arg(long)]
         training: bool,
+        /// Let it evaluate adapters on the datanet as well
+        #[arg(long)]
+        evaluation: bool,
         /// Only these rows, a filter such as 'metadata.topic = "storage"'
         #[arg(long, value_name = "FILTER")]
         rows: Option<String>,
@@ -119,14 +122,19 @@ pub(crate) async fn run(global: &Global, command: Datanets) -> anyhow::Result<Ex
             let new = NewDatanet { name, title, description, licence, visibility };
             vec![client.json::<Datanet>(Method::POST, "/v1/datanets", &new).await?]
         }
-        Command::Grant { name, subject, training, rows, days, retrievals_per_day } => {
-            let query = GrantQuery { training, rows, days, retrievals_per_day };
+        Command::Grant { name, subject, training, evaluation, rows, days, retrievals_per_day } => {
+            let query = GrantQuery { training, evaluation, rows, days, retrievals_per_day };
             let path = format!("/v1/datanets/{name}/grants/{subject}");
             let grant: Grant = client.send(client.request(Method::PUT, &path).query(&query)).await?.json().await?;
             if global.json {
                 println!("{}", serde_json::to_string_pretty(&grant)?);
             } else {
-                let what = if training { "retrieve from and train on" } else { "retrieve from" };
+                let what = match (training, evaluation) {
+                    (false, false) => "retrieve from",
+                    (true, false) => "retrieve from and train on",
+                    (false, true) => "retrieve from and evaluate on",
+                    (true, true) => "retrieve from, train on and evaluate on",
+                };
                 println!("{} may {what} {} since {}", grant.subject, grant.datanet, grant.granted_at);
             }
             return Ok(ExitCode::SUCCESS);

@@ -1,32 +1,49 @@
-//! `cairn train`: an adapter from a file, on this machine alone; and the process of the gateway's jobs.
+//! `cairn train`: an adapter from a file, on this machine alone, or from a datanet, through the gateway ([`remote`]); and the
+//! process of the gateway's jobs.
+
+mod remote;
+mod view;
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
+use cairn_openapi::fine_tuning::RowTemplate;
 use cairn_trainer::{
-    TrainOptions,
-    job::{self, Entry, Outcome, Source, Spec},
+    End, TrainOptions,
+    job::{self, Entry, Forecast, Level, Outcome, Source, Spec},
 };
 use clap::Args;
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration};
 use serde::Deserialize;
+use serde_json::json;
 
+use self::view::View;
 use super::{Global, worker};
 
 /// Trains an adapter as a file says, and evaluates it:
 ///
 ///   base   = "smollm2-135m-instruct"   # as pulled
-///   data   = "examples.jsonl"          # chat, alpaca, sharegpt, prompt/completion or text
+///   data   = "examples.jsonl"          # chat, alpaca, sharegpt, prompt/completion or text; or "datanet:NAME", see below
 ///   output = "my-adapter"              # a directory: checkpoints, the adapter, the report
 ///
 ///   [options]
 ///   preset = "balanced"                # fast, balanced or thorough; any option may follow
 ///
-/// Interrupted or killed, the same command goes on from the last checkpoint.
+/// Ctrl-C writes a checkpoint after the step in hand and stops; a second one stops at once. Interrupted or killed, the same
+/// command with --resume goes on from the last checkpoint, with the losses that the run would have had.
+///
+/// Rows of a datanet are trained on by the gateway alone, so that it is on record whose data was used: with
+/// data = "datanet:foldoc" the run is a job there, followed here. It needs a template, and may name the adapter:
+///
+///   suffix = "terms"                   # the adapter answers as BASE:terms
+///
+///   [template]
+///   user      = "Define: {title}"
+///   assistant = "{text}"
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Train {
@@ -57,6 +74,10 @@ struct Recipe {
     held_out: Option<f64>,
     /// Held-out rows that are answered for the comparison.
     samples: Option<usize>,
+    /// Of a datanet: how a row becomes an example.
+    template: Option<RowTemplate>,
+    /// Of a datanet: the adapter's alias.
+    suffix: Option<String>,
     /// Hyper-parameters.
     #[serde(default)]
     options: serde_json::Map<String, serde_json::Value>,
@@ -75,6 +96,14 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
     // Paths in the file are relative to it.
     let home = path.parent().unwrap_or(Path::new("."));
     let output = home.join(&recipe.output);
+    if recipe.data.to_string_lossy().starts_with(DATANET) {
+        return remote::run(global, recipe, &output, command.resume).await;
+    }
+    anyhow::ensure!(
+        recipe.template.is_none() && recipe.suffix.is_none(),
+        "template and suffix are for data = \"datanet:NAME\"; a file has its own format, and its adapter is published with \
+         `cairn adapters push`"
+    );
     let serving = global.config()?.models_dir.join(&recipe.base).join("serving");
     anyhow::ensure!(serving.is_dir(), "{} was not pulled; `cairn models` lists what is there", recipe.base);
     let spec = Spec {
@@ -94,6 +123,7 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
         output.display()
     );
     std::fs::create_dir_all(&output).with_context(|| format!("{} cannot be made", output.display()))?;
+    let mut view = View::new(global.json);
     let spec = match job::read::<Spec>(&output.join("job.json")) {
         // The steps that were found to fit into max_time then are those of this run.
         Ok(before) if there && spec.options.max_time.is_some() => {
@@ -102,10 +132,13 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
         }
         _ => {
             let mut spec = spec;
-            let (planned, forecast) =
-                tokio::task::spawn_blocking(move || job::plan(&mut spec).map(|(_, forecast)| (spec, forecast)))
-                    .await??;
+            let planned =
+                tokio::task::spawn_blocking(move || job::plan(&mut spec).map(|(_, forecast)| (spec, forecast)));
+            let (planned, forecast) = planned.await??;
             forecast.write(&output)?;
+            let entry = predicted(&forecast);
+            job::append(&output, &entry)?;
+            view.show(&entry);
             planned
         }
     };
@@ -114,17 +147,67 @@ pub(crate) async fn run(global: &Global, command: Train) -> anyhow::Result<ExitC
         let _ = std::fs::remove_file(output.join(name));
     }
     job::write(&output.join("job.json"), &spec)?;
-    let (shown, json) = (output.clone(), global.json);
+    pause_when_interrupted(output.join("pause"));
+    let shown = output.clone();
     let outcome = tokio::task::spawn_blocking(move || {
-        let mut view = View::new(json);
         job::run(&shown, &mut |entry| view.show(entry)).map_err(|error| anyhow::anyhow!(job::reason(&shown, &error)))
     });
-    report(&output, outcome.await??, global.json)
+    report(&path, &output, outcome.await??, global.json)
 }
 
-fn report(output: &Path, outcome: Outcome, json: bool) -> anyhow::Result<ExitCode> {
+/// What is said before the start.
+fn predicted(forecast: &Forecast) -> Entry {
+    let Forecast { steps, trained, time, memory, evaluation } = forecast;
+    let bytes = |bytes: usize| HumanBytes(bytes as u64);
+    let duration = |seconds: f64| HumanDuration(Duration::from_secs_f64(seconds.max(0.0)));
+    let message = format!(
+        "Predicted: {steps} steps on {trained} trained numbers\n  memory  {} (weights {}, adapter {}, gradients {}, optimizer \
+         {}, activations {}, logits {}, program {}); {} for the evaluation at the end\n  time    {} to train, {} to score the \
+         held-out rows, and what the answers take",
+        bytes(memory.total()),
+        bytes(memory.weights),
+        bytes(memory.adapter),
+        bytes(memory.gradients),
+        bytes(memory.optimizer),
+        bytes(memory.activations),
+        bytes(memory.logits),
+        bytes(memory.program),
+        bytes(*evaluation),
+        duration(time.loading + time.steps + time.watching),
+        duration(time.scoring),
+    );
+    let data = json!({"event": "predicted", "prediction": forecast});
+    Entry { at: chrono::Utc::now().timestamp(), level: Level::Info, message, data }
+}
+
+/// The first Ctrl-C or SIGTERM asks for a checkpoint, by the file that the job looks for; the second ends at once.
+fn pause_when_interrupted(pause: PathBuf) {
+    tokio::spawn(async move {
+        interrupted().await;
+        eprintln!("\nstopping after this step, with a checkpoint; once more stops at once");
+        if let Err(error) = std::fs::write(&pause, b"") {
+            eprintln!("error: {} cannot be written: {error}", pause.display());
+        }
+        interrupted().await;
+        std::process::exit(INTERRUPTED.into());
+    });
+}
+
+/// Returns when the process is asked to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => if done.is_err() { std::future::pending().await },
+        _ = terminated.recv() => {}
+    }
+}
+
+fn report(recipe: &Path, output: &Path, outcome: Outcome, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         println!("{}", serde_json::to_string(&outcome)?);
+    } else if outcome.end == Some(End::Paused) {
+        println!("\nstopped  with a checkpoint; `cairn train --resume {}` goes on", recipe.display());
     } else if outcome.adapter {
         println!("\nadapter  {}", output.join("adapter").display());
         if output.join("report.html").is_file() {
@@ -132,66 +215,14 @@ fn report(output: &Path, outcome: Outcome, json: bool) -> anyhow::Result<ExitCod
         }
         println!("next     cairn adapters push {} --base NAME --name ALIAS", output.join("adapter").display());
     }
-    Ok(if outcome.adapter { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match outcome.end {
+        Some(End::Paused) => ExitCode::from(INTERRUPTED),
+        _ if outcome.adapter => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
-/// What a terminal shows: a bar with the figures of the last step, other entries above it; elsewhere a line an entry.
-struct View {
-    bar: Option<ProgressBar>,
-    json: bool,
-    held_out: Option<f64>,
-}
-
-impl View {
-    fn new(json: bool) -> Self {
-        Self { bar: None, json, held_out: None }
-    }
-
-    fn show(&mut self, entry: &Entry) {
-        if self.json {
-            if let Ok(line) = serde_json::to_string(entry) {
-                println!("{line}");
-            }
-            return;
-        }
-        let data = &entry.data;
-        if data["event"] == "evaluated" {
-            self.held_out = data["loss"].as_f64();
-        }
-        if data["event"] != "step" {
-            match &self.bar {
-                Some(bar) if std::io::stderr().is_terminal() => bar.println(&entry.message),
-                _ => eprintln!("{}", entry.message),
-            }
-            for metric in data["metrics"].as_array().into_iter().flatten() {
-                eprintln!("  {}", metric["sentence"].as_str().unwrap_or_default());
-            }
-            return;
-        }
-        let number = |name: &str| data[name].as_f64().unwrap_or(0.0);
-        let (step, steps) = (number("step") as u64, number("steps") as u64);
-        let held_out = self.held_out.map(|loss| format!(" held-out {loss:.4}")).unwrap_or_default();
-        let figures = format!(
-            "loss {:.4}{held_out}  {:.0} tokens/s  {}  {} left",
-            number("loss"),
-            number("tokens_per_second"),
-            HumanBytes(number("resident") as u64),
-            HumanDuration(std::time::Duration::from_secs_f64(number("eta").max(0.0))),
-        );
-        if !std::io::stderr().is_terminal() {
-            if step == steps || step.is_multiple_of(10) {
-                eprintln!("step {step}/{steps}  {figures}");
-            }
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
-            ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_position(step);
-        bar.set_message(figures);
-        if step == steps {
-            bar.finish();
-        }
-    }
-}
+/// What `data` begins with where it names a datanet.
+const DATANET: &str = "datanet:";
+/// As shells have it: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;

@@ -193,7 +193,10 @@ pub(crate) async fn withdraw(
 /// Who votes for the caller, where the caller is away or will be.
 #[utoipa::path(operation_id = "retrieve_absence", tag = "access", responses((status = 200, body = OwnAbsence)))]
 #[get("/v1/absence")]
-pub(crate) async fn absence(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<OwnAbsence>, ApiError> {
+pub(crate) async fn retrieve_absence(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+) -> Result<Json<OwnAbsence>, ApiError> {
     Ok(Json(OwnAbsence { absence: requests::absence(&state, &caller.subject).await? }))
 }
 

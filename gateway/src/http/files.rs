@@ -3,11 +3,11 @@
 use actix_multipart::Multipart;
 use actix_web::{
     HttpResponse, delete, get, post,
-    web::{Data, Json, Path},
+    web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
-    fine_tuning::{Deleted, FileList, FileObject},
+    fine_tuning::{Deleted, FileList, FileObject, FileQuery},
 };
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
@@ -16,8 +16,14 @@ use crate::{
     auth::{Allowed, Caller, Trainers},
     error::{ApiError, Code},
     state::AppState,
-    store::{now, training::StoredFile},
-    training::{PARTIAL, file_path},
+    store::{
+        now,
+        training::{StoredFile, StoredTraining},
+    },
+    training::{
+        PARTIAL, directory, file_path,
+        results::{self, ResultFile},
+    },
 };
 
 /// The form of an upload.
@@ -104,11 +110,52 @@ pub(crate) async fn create(
 }
 
 /// Files of the caller (an administrator's: everyone's), newest first.
-#[utoipa::path(operation_id = "list_files", tag = "fine-tuning", responses((status = 200, body = FileList)))]
+#[utoipa::path(operation_id = "list_files", tag = "fine-tuning", params(FileQuery), responses((status = 200, body = FileList), (status = 400, body = ErrorEnvelope)))]
 #[get("/v1/files")]
-pub(crate) async fn list(caller: Allowed<Trainers>, state: Data<AppState>) -> Result<Json<FileList>, ApiError> {
-    let data = state.store.files(caller.bounds()).await?.into_iter().map(object).collect();
-    Ok(Json(FileList { object: "list".into(), data, has_more: false }))
+pub(crate) async fn list(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    query: Query<FileQuery>,
+) -> Result<Json<FileList>, ApiError> {
+    let limit = query.limit.unwrap_or(MOST_LISTED);
+    if !(1..=MOST_LISTED).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to {MOST_LISTED}")));
+    }
+    let mut all: Vec<FileObject> = match query.purpose.as_deref() {
+        Some(RESULTS) => results_of(&state, &caller).await?,
+        purpose => {
+            let stored = state.store.files(caller.bounds()).await?;
+            stored
+                .into_iter()
+                .filter(|file| purpose.is_none_or(|purpose| file.purpose == purpose))
+                .map(object)
+                .collect()
+        }
+    };
+    match query.order.as_deref() {
+        None | Some("desc") => {}
+        Some("asc") => all.reverse(),
+        Some(other) => return Err(ApiError::invalid("order", format!("{other:?} is no order; give asc or desc"))),
+    }
+    if let Some(after) = &query.after {
+        let from = all.iter().position(|file| file.id == *after).map_or(all.len(), |at| at + 1);
+        all.drain(..from);
+    }
+    let has_more = all.len() > limit;
+    all.truncate(limit);
+    Ok(Json(FileList { object: "list".into(), data: all, has_more }))
+}
+
+/// What the caller's jobs left.
+async fn results_of(state: &AppState, caller: &Caller) -> Result<Vec<FileObject>, ApiError> {
+    let mut all = Vec::new();
+    for job in state.store.trainings(caller.bounds(), None, MOST_LISTED).await? {
+        let dir = directory(&state.config, &job.id);
+        let named =
+            results::files(&dir, &job).into_iter().filter_map(|id| results::named(&id).map(|named| (id, named)));
+        all.extend(named.filter_map(|(id, (_, file))| result_object(&dir, &job, id, file).map(|(object, _)| object)));
+    }
+    Ok(all)
 }
 
 /// One file.
@@ -119,6 +166,9 @@ pub(crate) async fn retrieve(
     state: Data<AppState>,
     id: Path<String>,
 ) -> Result<Json<FileObject>, ApiError> {
+    if let Some((result, _)) = result(&state, &caller, &id).await? {
+        return Ok(Json(result));
+    }
     Ok(Json(object(known(&state, &caller, &id).await?)))
 }
 
@@ -130,6 +180,14 @@ pub(crate) async fn content(
     state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    if let Some((result, bytes)) = result(&state, &caller, &id).await? {
+        let name = format!("attachment; filename=\"{}\"", result.filename);
+        let mut response = HttpResponse::Ok();
+        return Ok(response
+            .content_type("application/octet-stream")
+            .insert_header(("content-disposition", name))
+            .body(bytes));
+    }
     let file = known(&state, &caller, &id).await?;
     let opened = tokio::fs::File::open(file_path(&state.config, &file.id)).await.map_err(ApiError::internal)?;
     let stream = tokio_util::io::ReaderStream::new(opened);
@@ -144,6 +202,9 @@ pub(crate) async fn delete(
     state: Data<AppState>,
     id: Path<String>,
 ) -> Result<Json<Deleted>, ApiError> {
+    if result(&state, &caller, &id).await?.is_some() {
+        return Err(ApiError::new(Code::InvalidRequest, format!("{id} is a job's result, and is kept with the job")));
+    }
     let file = known(&state, &caller, &id).await?;
     state.store.delete_file(&file.id).await?;
     let _ = tokio::fs::remove_file(file_path(&state.config, &file.id)).await;
@@ -154,6 +215,38 @@ async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredFile
     let file = state.store.file(id, caller.bounds()).await?;
     file.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no file {id:?}")))
 }
+
+/// A job's result, where the id is of one and the caller may see the job.
+async fn result(state: &AppState, caller: &Caller, id: &str) -> Result<Option<(FileObject, Vec<u8>)>, ApiError> {
+    let Some((job, file)) = results::named(id) else { return Ok(None) };
+    let Some(job) = state.store.training(&job, caller.bounds()).await? else { return Ok(None) };
+    let dir = directory(&state.config, &job.id);
+    Ok(if job.generation.is_some() { result_object(&dir, &job, id.to_owned(), file) } else { None })
+}
+
+fn result_object(
+    dir: &std::path::Path,
+    job: &StoredTraining,
+    id: String,
+    file: ResultFile,
+) -> Option<(FileObject, Vec<u8>)> {
+    let bytes = file.read(dir)?;
+    let object = FileObject {
+        id,
+        object: "file".into(),
+        bytes: bytes.len() as u64,
+        created_at: super::fine_tuning::seconds(job.finished_at.as_deref().unwrap_or(&job.created_at)),
+        filename: file.filename().to_owned(),
+        purpose: RESULTS.into(),
+        status: "processed".into(),
+    };
+    Some((object, bytes))
+}
+
+/// The purpose of what jobs leave.
+const RESULTS: &str = "fine-tune-results";
+/// Most files in an answer.
+const MOST_LISTED: usize = 10_000;
 
 fn object(file: StoredFile) -> FileObject {
     FileObject {

@@ -9,8 +9,8 @@ use actix_web::{
 use cairn_openapi::{
     error::ErrorEnvelope,
     fine_tuning::{
-        Deleted, FineTuningCheckpoint, FineTuningCheckpoints, FineTuningError, FineTuningEvent, FineTuningEvents,
-        FineTuningJob, FineTuningList, FineTuningRequest, PageQuery, RowQuery,
+        Deleted, FineTuningError, FineTuningEvent, FineTuningEvents, FineTuningJob, FineTuningList, FineTuningRequest,
+        PageQuery, RowQuery,
     },
     keys::Role,
 };
@@ -168,39 +168,6 @@ pub(crate) async fn events(
     Ok(HttpResponse::Ok().json(FineTuningEvents { object: "list".into(), data, has_more }))
 }
 
-/// Checkpoints of a job, newest first.
-#[utoipa::path(operation_id = "fine_tuning_checkpoints", tag = "fine-tuning", responses((status = 200, body = FineTuningCheckpoints), (status = 404, body = ErrorEnvelope)))]
-#[get("/v1/fine_tuning/jobs/{id}/checkpoints")]
-pub(crate) async fn checkpoints(
-    caller: Allowed<Trainers>,
-    state: Data<AppState>,
-    id: Path<String>,
-) -> Result<Json<FineTuningCheckpoints>, ApiError> {
-    let stored = known(&state, &caller, &id).await?;
-    let (entries, _) = read(&state, &stored.id, 0).await?;
-    let (mut train_loss, mut valid_loss, mut data) = (Value::Null, Value::Null, Vec::new());
-    for entry in &entries {
-        match entry.data["event"].as_str() {
-            Some("step") => train_loss = entry.data["loss"].clone(),
-            Some("evaluated") => valid_loss = entry.data["loss"].clone(),
-            Some("checkpoint") => {
-                let step = entry.data["step"].as_u64().unwrap_or(0);
-                data.push(FineTuningCheckpoint {
-                    id: format!("ftckpt-{}-{step}", stored.id),
-                    object: "fine_tuning.job.checkpoint".into(),
-                    created_at: entry.at,
-                    fine_tuning_job_id: stored.id.clone(),
-                    step_number: step,
-                    metrics: json!({"step": step, "train_loss": train_loss, "valid_loss": valid_loss}),
-                });
-            }
-            _ => {}
-        }
-    }
-    data.reverse();
-    Ok(Json(FineTuningCheckpoints { object: "list".into(), data, has_more: false }))
-}
-
 /// What was found in a job's data, with rendered samples and what of them is learnt.
 #[utoipa::path(operation_id = "fine_tuning_validation", tag = "fine-tuning", responses((status = 200, body = Object), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/fine_tuning/jobs/{id}/validation")]
@@ -332,13 +299,13 @@ fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverS
 /// How often a followed job is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-async fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
+pub(super) async fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
     let dir = training::directory(&state.config, id);
     let entries = tokio::task::spawn_blocking(move || job::events(&dir, from)).await.map_err(ApiError::internal)?;
     entries.map_err(|error| ApiError::internal(cairn_trainer::told(&error)))
 }
 
-fn wire_events(id: &str, first: usize, entries: &[Entry]) -> Vec<FineTuningEvent> {
+pub(super) fn wire_events(id: &str, first: usize, entries: &[Entry]) -> Vec<FineTuningEvent> {
     let event = |(number, entry): (usize, &Entry)| FineTuningEvent {
         id: format!("ftevent-{id}-{}", first + number),
         object: "fine_tuning.job.event".into(),
@@ -361,7 +328,7 @@ async fn again(state: &AppState, caller: &Caller, id: &str) -> Result<Json<FineT
     described(state, stored).await.map(Json)
 }
 
-async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
+pub(super) async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredTraining, ApiError> {
     let job = state.store.training(id, caller.bounds()).await?;
     job.ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no fine-tuning job {id:?}")))
 }
@@ -371,14 +338,14 @@ fn ended(job: &StoredTraining, wanted: &str) -> ApiError {
 }
 
 async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJob, ApiError> {
-    let request: FineTuningRequest = serde_json::from_value(job.request).map_err(ApiError::internal)?;
-    let dir = training::directory(&state.config, &job.id);
+    let request: FineTuningRequest = serde_json::from_value(job.request.clone()).map_err(ApiError::internal)?;
+    let (dir, of) = (training::directory(&state.config, &job.id), job.clone());
     let looked_up = tokio::task::spawn_blocking(move || {
         let spec: Option<Spec> = job::read(&dir.join("job.json")).ok();
         let last = job::last_event(&dir, |entry| entry.data["event"] == "step");
-        last.map(|last| (spec.map(|spec| spec.options), last))
+        last.map(|last| (spec.map(|spec| spec.options), last, training::results::files(&dir, &of)))
     });
-    let (options, last) = looked_up
+    let (options, last, result_files) = looked_up
         .await
         .map_err(ApiError::internal)?
         .map_err(|error| ApiError::internal(cairn_trainer::told(&error)))?;
@@ -386,6 +353,8 @@ async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJo
     let running = job.status == TrainingStatus::Running;
     let estimated = last.filter(|_| running).and_then(|entry| Some(entry.at + entry.data["eta"].as_f64()? as i64));
     let kind = options.as_ref().map(|options| options.method);
+    // What the preset's rate was multiplied by, whether the request said it so or gave a rate.
+    let multiplier = options.as_ref().map(|options| options.lr / training::preset_of(&request).lr);
     Ok(FineTuningJob {
         object: "fine_tuning.job".into(),
         created_at: seconds(&job.created_at),
@@ -398,12 +367,12 @@ async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJo
         status: job.status.name().into(),
         training_file: request.training_file,
         validation_file: request.validation_file,
-        result_files: Vec::new(),
+        result_files,
         trained_tokens: last.and_then(|entry| entry.data["tokens"].as_u64()),
         hyperparameters: json!({
             "n_epochs": options.as_ref().map(|options| options.epochs),
             "batch_size": options.as_ref().map(|options| options.batch_size * options.gradient_accumulation),
-            "learning_rate_multiplier": 1.0,
+            "learning_rate_multiplier": multiplier,
         }),
         seed: options.as_ref().map_or(0, |options| options.seed),
         method: json!({"type": kind, "options": options}),
@@ -415,7 +384,7 @@ async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJo
     })
 }
 
-fn limit(page: &PageQuery) -> Result<usize, ApiError> {
+pub(super) fn limit(page: &PageQuery) -> Result<usize, ApiError> {
     match page.limit.unwrap_or(20) {
         limit @ 1..=1000 => Ok(limit),
         limit => Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 1000"))),

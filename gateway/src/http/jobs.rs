@@ -15,7 +15,7 @@ use super::sse;
 use crate::{
     auth::{Allowed, Anyone, Caller},
     error::{ApiError, Code},
-    ingest::rejections,
+    ingest,
     state::AppState,
 };
 
@@ -88,7 +88,7 @@ pub(crate) async fn rejections(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let job = visible(&state, &caller, &id).await?;
-    let listed = match tokio::fs::read(rejections::file(&state.config, &job.id)).await {
+    let listed = match tokio::fs::read(ingest::rejections::file(&state.config, &job.id)).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("job {} rejected nothing, or its list is older than thirty days", job.id);
             return Err(ApiError::new(Code::NotFound, message));

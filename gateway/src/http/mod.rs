@@ -26,10 +26,12 @@ mod adapters;
 mod anchors;
 mod attributions;
 pub(crate) mod chat;
+mod checkpoints;
 pub(crate) mod completions;
 mod contributions;
 mod datanets;
 mod embeddings;
+mod evaluations;
 mod files;
 mod fine_tuning;
 mod generations;
@@ -95,7 +97,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(access::appeal)
         .service(access::renew)
         .service(access::withdraw)
-        .service(access::absence)
+        .service(access::retrieve_absence)
         .service(access::set_absence)
         .service(access::end_absence)
         .service(access::my_grants)
@@ -147,12 +149,20 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(fine_tuning::pause)
         .service(fine_tuning::resume)
         .service(fine_tuning::events)
-        .service(fine_tuning::checkpoints)
+        .service(checkpoints::checkpoints)
         .service(fine_tuning::validation)
         .service(fine_tuning::evaluation)
         .service(fine_tuning::report)
         .service(fine_tuning::row_proof)
         .service(fine_tuning::provenance)
+        .service(evaluations::create)
+        .service(evaluations::list)
+        .service(evaluations::retrieve)
+        .service(evaluations::cancel)
+        .service(evaluations::delete)
+        .service(evaluations::events)
+        .service(evaluations::result)
+        .service(evaluations::report)
         .service(jobs::list)
         .service(jobs::retrieve)
         .service(jobs::events)

@@ -37,6 +37,13 @@ pub(crate) async fn render(_caller: Allowed<Auditors>, state: Data<AppState>) ->
             metrics::gauge!(name, "model" => model.to_string()).set(value);
         }
     }
+    for (index, card) in state.devices.iter().flat_map(|devices| devices.sample()).enumerate() {
+        let of = [("total", Some(card.total)), ("used", Some(card.used)), ("process", card.by_process)];
+        for (part, bytes) in of.into_iter().filter_map(|(part, bytes)| Some((part, bytes?))) {
+            let labels = [("device", index.to_string()), ("name", card.name.clone()), ("part", part.to_owned())];
+            metrics::gauge!("cairn_device_memory_bytes", &labels).set(bytes as f64);
+        }
+    }
     if let Some(anchoring) = state.ledger.outside().anchoring() {
         metrics::gauge!("cairn_anchor_connected").set(u8::from(anchoring.connected));
         metrics::gauge!("cairn_anchor_size").set(anchoring.anchored.map_or(0, |last| last.size) as f64);

@@ -147,7 +147,7 @@ async fn checked(state: &AppState, mut query: AttributionQuery) -> Result<Attrib
 fn summary(stored: &StoredAttribution) -> Result<AttributionSummary, ApiError> {
     let record: Value = serde_json::from_str(&stored.record).map_err(ApiError::internal)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list = |value: &Value| value.as_array().map_or(0, Vec::len) as u64;
+    let length = |value: &Value| value.as_array().map_or(0, Vec::len) as u64;
     let datanets = record["retrieval"]["datanets"].as_array().into_iter().flatten();
     let candidates = record["retrieval"]["candidates"].as_array().into_iter().flatten();
     let model = text(&record["model"]);
@@ -161,7 +161,7 @@ fn summary(stored: &StoredAttribution) -> Result<AttributionSummary, ApiError> {
         question: question(&stored.private.request),
         datanets: datanets.map(|datanet| text(&datanet["name"])).collect(),
         passages: candidates.filter(|candidate| !candidate["in_prompt"].is_null()).count() as u64,
-        citations: list(&record["citations"]),
+        citations: length(&record["citations"]),
         index: stored.log_index.unwrap_or_default(),
     })
 }

@@ -89,9 +89,9 @@ pub(crate) async fn callback(
         Err(error) => return Ok(back(oidc, &error)),
     };
     let cookie = oidc::random();
-    let session = Session { issuer: oidc.issuer().to_owned(), subject: person.subject, roles: person.roles };
-    state.store.begin_session(&cookie, &session, oidc.session_hours()).await?;
-    tracing::info!(subject = session.subject, roles = ?session.roles, "signed in");
+    let made = Session { issuer: oidc.issuer().to_owned(), subject: person.subject, roles: person.roles };
+    state.store.begin_session(&cookie, &made, oidc.session_hours()).await?;
+    tracing::info!(subject = made.subject, roles = ?made.roles, "signed in");
     // The page that this leads to is reached from another site, so the browser sends no Strict cookie for it; it holds no data
     // and needs none. What it then asks for is asked from here, with the cookie.
     Ok(unkept(HttpResponse::SeeOther())

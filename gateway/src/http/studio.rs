@@ -5,7 +5,10 @@
 
 use actix_web::{
     HttpRequest, HttpResponse, get,
-    http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LOCATION, REFERRER_POLICY},
+    http::header::{
+        ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LOCATION,
+        REFERRER_POLICY, VARY,
+    },
     web::Path,
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -29,20 +32,22 @@ pub(crate) async fn without_slash() -> HttpResponse {
 }
 
 /// A file of the studio, or its first page.
-#[get("/studio/{path:.*}", wrap = "actix_web::middleware::Compress::default()")]
+#[get("/studio/{path:.*}")]
 pub(crate) async fn page(request: HttpRequest, path: Path<String>) -> HttpResponse {
     let path = path.as_str();
-    if let Some(file) = Files::get(path) {
-        return answer(&request, path, file);
+    if let Some(answer) = answer(&request, path) {
+        return answer;
     }
     // A missing asset must not be answered with a page: the browser would read it as a script.
-    match Files::get("index.html") {
-        Some(index) if !path.starts_with(HASHED) => answer(&request, "index.html", index),
-        _ => HttpResponse::NotFound().finish(),
-    }
+    let first = if path.starts_with(HASHED) { None } else { answer(&request, "index.html") };
+    first.unwrap_or_else(|| HttpResponse::NotFound().finish())
 }
 
-fn answer(request: &HttpRequest, path: &str, file: EmbeddedFile) -> HttpResponse {
+/// The file at a path, as the build has zipped it where the caller reads that: packed once, smaller than in passing.
+fn answer(request: &HttpRequest, path: &str) -> Option<HttpResponse> {
+    let zipped = unzips(request).then(|| Files::get(&format!("{path}.gz"))).flatten();
+    let encoded = zipped.is_some();
+    let file: EmbeddedFile = zipped.or_else(|| Files::get(path))?;
     let tag = format!("\"{}\"", hex::encode(file.metadata.sha256_hash()));
     let caching = if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let known = request.headers().get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
@@ -51,11 +56,25 @@ fn answer(request: &HttpRequest, path: &str, file: EmbeddedFile) -> HttpResponse
         .content_type(content_type(path))
         .insert_header((CACHE_CONTROL, caching))
         .insert_header((ETAG, tag))
+        .insert_header((VARY, "accept-encoding"))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header(("cross-origin-opener-policy", "same-origin"))
         .insert_header(("permissions-policy", "camera=(), geolocation=(), microphone=()"));
-    if known { response.finish() } else { response.body(file.data.into_owned()) }
+    if encoded {
+        response.insert_header((CONTENT_ENCODING, "gzip"));
+    }
+    Some(if known { response.finish() } else { response.body(file.data.into_owned()) })
+}
+
+/// Whether the caller reads gzip (RFC 9110, section 12.5.3).
+fn unzips(request: &HttpRequest) -> bool {
+    let accepted = request.headers().get_all(ACCEPT_ENCODING).filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        let refused = |weight: &str| weight.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        parts.next() == Some("gzip") && !parts.any(refused)
+    })
 }
 
 /// Vite puts the hash of their content into the names of these files, so they never change.
@@ -111,6 +130,28 @@ mod tests {
         let tag = headers.get("etag").unwrap().to_str().unwrap();
         assert_eq!(get(&format!("/studio/{asset}"), Some(tag)).await.0, StatusCode::NOT_MODIFIED);
         assert_eq!(get("/studio/assets/none.js", None).await.0, StatusCode::NOT_FOUND);
+    }
+
+    #[actix_web::test]
+    async fn who_reads_gzip_gets_less_and_the_same() {
+        let app = test::init_service(App::new().service(page)).await;
+        let asset = Files::iter().find(|name| name.starts_with(HASHED) && name.ends_with(".js")).unwrap();
+        let fetched = async |accepted: &str| {
+            let request = test::TestRequest::get().uri(&format!("/studio/{asset}"));
+            let response = test::call_service(&app, request.insert_header((ACCEPT_ENCODING, accepted)).to_request());
+            let response = response.await;
+            let headers = response.headers().clone();
+            (headers, test::read_body(response).await.to_vec())
+        };
+        let (headers, zipped) = fetched("br, gzip;q=0.8").await;
+        assert_eq!(headers.get(CONTENT_ENCODING).unwrap(), "gzip");
+        assert_eq!(headers.get("content-type").unwrap(), "text/javascript; charset=utf-8");
+        let (plain_headers, plain) = fetched("gzip;q=0, identity").await;
+        assert!(plain_headers.get(CONTENT_ENCODING).is_none());
+        assert_ne!(headers.get(ETAG), plain_headers.get(ETAG));
+        assert_eq!(plain, Files::get(&asset).unwrap().data);
+        assert_eq!(zipped, Files::get(&format!("{asset}.gz")).unwrap().data);
+        assert!(zipped.len() < plain.len());
     }
 
     #[actix_web::test]

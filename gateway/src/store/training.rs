@@ -120,7 +120,7 @@ impl Store {
     /// Files of `owner` (`None`: everyone's), newest first.
     pub(crate) async fn files(&self, owner: Option<&str>) -> Result<Vec<StoredFile>, StoreError> {
         let rows =
-            sqlx::query("SELECT * FROM files WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC LIMIT 1000")
+            sqlx::query("SELECT * FROM files WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC LIMIT 10000")
                 .bind(owner)
                 .fetch_all(&self.pool)
                 .await?;

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use cairn_openapi::fine_tuning::FineTuningRequest;
+use cairn_policy::Purpose;
 use cairn_trainer::{
     TrainError,
     data::{DataError, RowTemplate},
@@ -134,7 +135,7 @@ async fn spec(
     let source = match (request.training_file.strip_prefix("datanet:"), &request.template) {
         (Some(name), Some(template)) => {
             let path = dir.join("source.jsonl");
-            let (exported, right) = export::datanet(state, caller, name, &path).await?;
+            let (exported, right) = export::datanet(state, caller, (name, Purpose::Training), &path).await?;
             provenance::note_source(dir, exported)?;
             right.write(dir).map_err(unkept)?;
             let template = RowTemplate::new(template.system.as_deref(), &template.user, &template.assistant)
@@ -207,4 +208,4 @@ fn unknown_model(name: &str) -> ApiError {
 }
 
 /// Most held-out rows that are answered for an evaluation.
-const MOST_SAMPLES: usize = 500;
+pub(crate) const MOST_SAMPLES: usize = 500;

@@ -1,4 +1,4 @@
-//! What a job learns from, copied into its directory: rows of a datanet, or an uploaded file.
+//! What a job learns from or an evaluation reads, copied into its directory: rows of a datanet, or an uploaded file.
 
 use std::{collections::BTreeMap, fs::File, io::Write, path::Path, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{file_path, provenance, right::Right};
 use crate::{access, auth::Caller, error::ApiError, state::AppState};
 
 /// Copies an uploaded file, so that the job has it whatever becomes of the original.
-pub(super) async fn file(
+pub(crate) async fn file(
     state: &AppState,
     caller: &Caller,
     param: &str,
@@ -32,15 +32,17 @@ pub(super) async fn file(
     tokio::task::spawn_blocking(move || provenance::of_file(&copied)).await.map_err(ApiError::internal)?
 }
 
-/// Writes the rows of a datanet that the caller may train on; says which snapshot they are of, and by what right.
-pub(super) async fn datanet(
+/// Writes the rows of a datanet that the caller may use for a purpose; says which snapshot they are of, and by what right.
+pub(crate) async fn datanet(
     state: &Arc<AppState>,
     caller: &Caller,
-    name: &str,
+    (name, purpose): (&str, Purpose),
     to: &Path,
 ) -> Result<(TrainingSource, Right), ApiError> {
-    let access = access::permitted(state, caller, name, Purpose::Training).await?;
+    let access = access::permitted(state, caller, name, purpose).await?;
     let right = Right::of(&access);
+    let leaf = access.grant.as_ref().and_then(|grant| grant.leaf.as_deref());
+    let grant = leaf.map(str::parse).transpose().map_err(ApiError::internal)?;
     let consent = match access.basis {
         AccessBasis::Owner => Consent::Own,
         AccessBasis::Administrator => Consent::Operator,
@@ -75,7 +77,7 @@ pub(super) async fn datanet(
         }
         file.flush().context("the rows cannot be written")?;
         let datanet = Some(parsed.to_string());
-        Ok(TrainingSource { datanet, size: Some(size), root: Some(root), file: None, consent })
+        Ok(TrainingSource { datanet, size: Some(size), root: Some(root), file: None, consent, grant })
     });
     let written = written.await.map_err(ApiError::internal)?;
     written.map(|source| (source, right)).map_err(|error: anyhow::Error| match error.downcast_ref::<std::io::Error>() {

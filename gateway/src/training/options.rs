@@ -1,10 +1,19 @@
 //! From a request to hyper-parameters: the preset, the request's options, and OpenAI's names for some of them.
 
 use cairn_openapi::fine_tuning::{FineTuningRequest, Hyperparameters};
-use cairn_trainer::{TrainError, TrainOptions};
+use cairn_trainer::{Preset, TrainError, TrainOptions};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
+
+/// The preset that a request starts from.
+pub(crate) fn preset_of(request: &FineTuningRequest) -> TrainOptions {
+    let named = request.method.as_ref().and_then(|method| {
+        let name = method.options.get("preset").cloned().or_else(|| method.preset.clone().map(Value::from))?;
+        serde_json::from_value(name).ok()
+    });
+    TrainOptions::preset(named.unwrap_or(Preset::Balanced))
+}
 
 /// The hyper-parameters of a request.
 pub(super) fn read(request: &FineTuningRequest) -> Result<TrainOptions, ApiError> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use cairn_policy::Purpose;
 use cairn_proof::{
     Commitment, Hash, TrainingBundle, TrainingEntry,
     datapoint::Field,
@@ -59,7 +60,8 @@ pub(super) fn of_file(path: &Path) -> Result<TrainingSource, ApiError> {
         reader.consume(read);
     }
     let digest: [u8; 32] = sha2::Digest::finalize(hash).into();
-    Ok(TrainingSource { datanet: None, size: None, root: None, file: Some(Hash::from(digest)), consent: Consent::Own })
+    let file = Some(Hash::from(digest));
+    Ok(TrainingSource { datanet: None, size: None, root: None, file, consent: Consent::Own, grant: None })
 }
 
 /// Puts a finished run into the log; done once, and again after a crash in between (the job's name tells that it is one run).
@@ -75,6 +77,12 @@ pub(super) async fn record(
     let spec: Spec = job::read(&dir.join("job.json"))?;
     let rows = rows(dir)?;
     let (summary, _) = TrainingRows::of(&rows)?;
+    // Before the grants are looked at: one that is in force then was not revoked before the time that the entry gives.
+    let time = now();
+    let sources: Vec<TrainingSource> = job::read(&dir.join(SOURCES))?;
+    for source in &sources {
+        holds(state, &job.owner, source).await?;
+    }
     let entry = TrainingEntry {
         kind: TrainingKind::V1,
         job: job.id.clone(),
@@ -82,16 +90,30 @@ pub(super) async fn record(
         base_weights: state.models.get(&job.base.parse()?)?.manifest.serving_hash.0.parse()?,
         generation: generation.parse()?,
         config: serde_json::to_string(&spec.options)?,
-        sources: job::read(&dir.join(SOURCES))?,
+        sources,
         rows: summary,
         owner: job.owner.clone(),
-        time: now(),
+        time,
     };
     state.store.add_training_rows(&job.id, &stored_rows(&spec, &rows)?).await?;
     let placed = state.ledger.append(Draft::Entry(LogEntry::from(entry.clone()).to_bytes()?)).await?;
     let provenance = Provenance { log_index: placed.index, entry };
     job::write(&dir.join(PROVENANCE), &provenance)?;
     Ok(provenance)
+}
+
+/// Whether the grant that a run names still holds at its end, which is when the log says that its rows were used. What was
+/// found of it before may be over by then.
+async fn holds(state: &AppState, owner: &str, source: &TrainingSource) -> anyhow::Result<()> {
+    let (Some(datanet), Some(grant)) = (&source.datanet, source.grant) else { return Ok(()) };
+    let leaf = grant.to_string();
+    let held = state.store.grants_in_force(datanet, owner).await?;
+    let named = held.iter().find(|held| held.leaf.as_deref() == Some(leaf.as_str()));
+    anyhow::ensure!(
+        named.is_some_and(|held| held.purposes.contains(&Purpose::Training)),
+        "the grant of training on {datanet} that {owner} began with has ended; begin the job again under one that is in force"
+    );
+    Ok(())
 }
 
 /// What the log says of a job's run.

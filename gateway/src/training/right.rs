@@ -19,7 +19,7 @@ use crate::{
 /// What a job's directory keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Right {
+pub(crate) struct Right {
     pub(super) datanet: String,
     /// The grant; none for the datanet's owner and for administrators.
     pub(super) grant: Option<String>,

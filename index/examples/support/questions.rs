@@ -1,4 +1,5 @@
 //! Questions whose one right answer is known, and how often it is found.
+#![allow(dead_code)] // each example uses a part
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use cairn_index::Datapoint;
 use serde_json::{Value, json};
 
 /// The first sentence after the headword, without headword and aliases; none if fewer than 5 words are left.
-pub fn first_sentence(entry: &Datapoint) -> Option<String> {
+pub(crate) fn first_sentence(entry: &Datapoint) -> Option<String> {
     let (_, body) = entry.text.split_once("\n\n")?;
     let paragraph = body.split("\n\n").next()?.replace('\n', " ");
     let end = paragraph.find(". ").map_or(paragraph.len(), |at| at + 1);
@@ -14,8 +15,8 @@ pub fn first_sentence(entry: &Datapoint) -> Option<String> {
 }
 
 /// The same for a dictionary of the language: the first sentence that has 5 words, without what stands in brackets.
-#[allow(dead_code)] // not every example asks for it
-pub fn first_definition(entry: &Datapoint) -> Option<String> {
+
+pub(crate) fn first_definition(entry: &Datapoint) -> Option<String> {
     let (_, body) = entry.text.split_once("\n\n")?;
     let (mut plain, mut depth) = (String::new(), 0_usize);
     for character in body.chars() {
@@ -48,37 +49,37 @@ fn without_names(entry: &Datapoint, mut sentence: String) -> Option<String> {
 }
 
 /// How often the right one was found, at which rank it stood.
-pub struct Found {
+pub(crate) struct Found {
     ranks: Vec<Option<usize>>,
     times: Vec<Duration>,
 }
 
 impl Found {
-    pub fn new(ranks: Vec<Option<usize>>, mut times: Vec<Duration>) -> Self {
+    pub(crate) fn new(ranks: Vec<Option<usize>>, mut times: Vec<Duration>) -> Self {
         times.sort();
         Self { ranks, times }
     }
 
     /// Percent of the questions whose answer stood at this rank or before.
-    pub fn recall(&self, most: usize) -> f64 {
+    pub(crate) fn recall(&self, most: usize) -> f64 {
         let found = self.ranks.iter().filter(|rank| rank.is_some_and(|rank| rank <= most)).count();
         100.0 * found as f64 / self.ranks.len().max(1) as f64
     }
 
     /// The mean reciprocal rank.
-    pub fn mrr(&self) -> f64 {
+    pub(crate) fn mrr(&self) -> f64 {
         let reciprocals: f64 = self.ranks.iter().flatten().map(|rank| 1.0 / *rank as f64).sum();
         reciprocals / self.ranks.len().max(1) as f64
     }
 
     /// Milliseconds that this part of the searches took at most.
-    pub fn time(&self, part: f64) -> f64 {
+    pub(crate) fn time(&self, part: f64) -> f64 {
         percentile(&self.times, part)
     }
 
     /// All of it.
-    #[allow(dead_code)] // not every example asks for it
-    pub fn json(&self) -> Value {
+
+    pub(crate) fn json(&self) -> Value {
         json!({
             "questions": self.ranks.len(),
             "recall_1": self.recall(1),
@@ -91,7 +92,7 @@ impl Found {
 }
 
 /// Milliseconds; `times` are in order.
-pub fn percentile(times: &[Duration], part: f64) -> f64 {
+pub(crate) fn percentile(times: &[Duration], part: f64) -> f64 {
     let at = ((times.len().max(1) - 1) as f64 * part).round() as usize;
     times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }

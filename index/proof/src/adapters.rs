@@ -77,11 +77,9 @@ impl AdapterAudit {
     /// Takes the next entry of the log. Entries that are not about adapters are let through.
     pub fn add(&mut self, position: u64, entry: &Entry) {
         match entry {
-            Entry::Adapter(change) => {
-                if self.keys.insert(change.key.clone()) {
-                    self.change(position, change);
-                    self.settle(&change.at);
-                }
+            Entry::Adapter(change) if self.keys.insert(change.key.clone()) => {
+                self.change(position, change);
+                self.settle(&change.at);
             }
             Entry::Record(record) => self.record(position, record),
             _ => {}

@@ -1,8 +1,11 @@
-//! The bundle that proves a row's use in a training run: every row of runs of every size, every byte of a bundle.
+//! The bundle that proves a row's use in a training run: every row of runs of every size, every byte of a bundle; and what an
+//! audit says of a run whose grant did not hold.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
+use cairn_proof::access::Purpose;
+use cairn_proof::audit::{FaultKind, LocalLog, audit};
 use cairn_proof::bundle::LogProof;
 use cairn_proof::datapoint::{Commitment, DatapointFields, Field};
 use cairn_proof::record::Entry;
@@ -11,8 +14,9 @@ use cairn_proof::training::{
     Consent, TrainingBundle, TrainingDatapoint, TrainingEntry, TrainingKind, TrainingRow, TrainingRows, TrainingSource,
     verify_training,
 };
-use cairn_proof::{Hash, Log, Salt, Trust, leaf_hash};
-use common::{key, origin, vkey};
+use cairn_proof::{Hash, Log, Salt, SignedCheckpoint, Trust, leaf_hash};
+use common::access::{append, grant, revocation};
+use common::{golden, key, origin, vkey, world};
 use serde_json::json;
 
 fn datapoint() -> TrainingDatapoint {
@@ -55,6 +59,7 @@ fn entry(rows: TrainingRows) -> TrainingEntry {
             root: Some(Hash::from([3; 32])),
             file: None,
             consent: Consent::Grant,
+            grant: Some(Hash::from([4; 32])),
         }],
         rows,
         owner: "trainer".into(),
@@ -83,7 +88,8 @@ fn every_row_is_proved_and_in_words() {
             let report = verify_training(&bytes, &Trust::new(vkey())).unwrap();
             let said = report.proved.join("\n");
             assert!(
-                said.contains("adapter generation 0202") && said.contains("by the datanet's grant of training"),
+                said.contains("adapter generation 0202")
+                    && said.contains("by the datanet's grant of training whose entry is 0404"),
                 "{said}"
             );
             let learnt = if at != 2 && at % 3 == 1 { "held out for evaluation, and not learnt" } else { "was learnt" };
@@ -91,6 +97,78 @@ fn every_row_is_proved_and_in_words() {
             assert_eq!(at == 2, said.contains("A balanced tree."));
         }
     }
+}
+
+#[test]
+fn the_golden_file_is_as_written() {
+    let bytes = bundle_of(5, 2).to_bytes().unwrap();
+    if std::env::var_os("CAIRN_WRITE_GOLDEN").is_some() {
+        std::fs::write(golden("trained.json"), &bytes).unwrap();
+    }
+    assert!(std::fs::read(golden("trained.json")).unwrap() == bytes, "trained.json differs from the golden file");
+}
+
+/// What was logged before grants were named is proved as it was, and says no more than it did.
+#[test]
+fn an_entry_without_its_grant_still_verifies() {
+    let with = |change: &dyn Fn(&mut TrainingEntry)| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(dir.path(), key(), origin()).unwrap();
+        let rows = rows(3);
+        let (summary, tree) = TrainingRows::of(&rows).unwrap();
+        let mut entry = entry(summary);
+        change(&mut entry);
+        log.append(&[cairn_proof::canonical::to_canonical(&entry).unwrap()]).unwrap();
+        let row = (rows[0].clone(), 0, tree.inclusion(0, 3).unwrap());
+        TrainingBundle::build(&vkey(), entry, LogProof::of(&log, 0).unwrap(), row, None)
+    };
+    let old = with(&|entry| entry.sources[0].grant = None).unwrap();
+    assert!(!String::from_utf8(old.to_bytes().unwrap()).unwrap().contains("\"grant\":"));
+    let report = verify_training(&old.to_bytes().unwrap(), &Trust::new(vkey())).unwrap();
+    assert!(report.proved.iter().any(|said| said.ends_with("by the datanet's grant of training.")), "{report:?}");
+    assert!(!report.not_shown.iter().any(|said| said.contains("grant")), "{report:?}");
+    let own = with(&|entry| entry.sources[0].consent = Consent::Own).unwrap_err().to_string();
+    assert!(own.contains("not a datanet used by one"), "{own}");
+    let undated = with(&|entry| entry.time = "yesterday".into()).unwrap_err().to_string();
+    assert!(undated.contains("time in UTC"), "{undated}");
+}
+
+#[test]
+fn an_audit_accuses_a_run_whose_grant_did_not_hold() {
+    let mut granted = grant("grant-1", "terms", None);
+    granted.purposes = vec![Purpose::Training];
+    let (leaf, revoked) = (granted.leaf().unwrap(), revocation(&granted, "2026-02-20T00:00:00Z"));
+    let run = |time: &str, grant: Hash| {
+        let mut run = entry(TrainingRows::of(&rows(3)).unwrap().0);
+        (run.time, run.sources[0].grant) = (time.into(), Some(grant));
+        Entry::from(run)
+    };
+    let found = |entries: Vec<Entry>| {
+        let mut world = world();
+        for entry in entries {
+            append(&mut world.log, entry);
+        }
+        let open = |text: &str| SignedCheckpoint::open(text, &vkey());
+        let report = audit(&LocalLog(world.dir.path().into()), &open, None).unwrap();
+        assert!(report.faults.iter().all(|fault| fault.kind == FaultKind::Access));
+        report.faults.into_iter().map(|fault| fault.problem).collect::<Vec<_>>()
+    };
+    let begun = || Entry::from(granted.clone());
+    let in_time = || run("2026-02-19T23:59:59Z", leaf);
+    assert_eq!(found(vec![begun(), in_time(), revoked.clone().into()]), [""; 0]);
+    assert_eq!(found(vec![begun(), revoked.clone().into(), in_time()]), [""; 0], "it ended before");
+    let late = found(vec![begun(), revoked.into(), run("2026-02-20T00:00:01Z", leaf)]);
+    assert!(
+        late.len() == 1 && late[0].starts_with("training run ftjob-1 learnt from terms: grant grant-1 was revoked"),
+        "{late:?}"
+    );
+    let early = found(vec![begun(), run("2026-01-31T11:59:59Z", leaf)]);
+    assert!(early.len() == 1 && early[0].contains("was issued at"), "{early:?}");
+    let unknown = found(vec![in_time(), begun()]);
+    assert!(unknown.len() == 1 && unknown[0].contains("not in the log before it"), "{unknown:?}");
+    let other = grant("grant-2", "terms", None);
+    let found = found(vec![other.clone().into(), run("2026-02-19T00:00:00Z", other.leaf().unwrap())]);
+    assert!(found.len() == 1 && found[0].contains("is not for training"), "{found:?}");
 }
 
 #[test]

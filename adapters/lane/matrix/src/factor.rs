@@ -168,10 +168,6 @@ impl Bytes {
         bytes.div_ceil(size_of::<Line>())
     }
 
-    pub(crate) fn panels(&self) -> usize {
-        self.outputs.div_ceil(PANEL)
-    }
-
     /// A panel's bytes and how many groups it has.
     pub(crate) fn panel(&self, p: usize) -> (&[Line], usize) {
         let groups = (self.outputs - p * PANEL).min(PANEL).div_ceil(LANES);

@@ -1,71 +1,51 @@
 //! Base beside adapter on the held-out rows: likelihoods by the trainer's own model, answers by the lane that serves.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use cairn_adapters::{
     AdapterGeneration, Completion, GenerateError, Sampling,
     peft::{self, Limits},
 };
 use cairn_lane::{Config, Dialogue, Lane, LaneAdapter, LaneOptions, LaneRequest, Prompt};
+use futures::{StreamExt, stream};
 use serde_json::{Map, Value};
 
 use super::{Forecast, JobError, Source, Spec, files, stop::Stop, weight_bytes};
 use crate::{
-    Adapter, Method, Model, TrainError, TrainOptions,
+    Adapter, Model,
     data::{HeldOut, Question},
+    device,
     error::told,
     memory::Memory,
     metrics::{Bootstrap, Likelihood, RougeScorer, SIGNATURE},
     report::{
-        Answer, Breakdown, Evaluation, GenerationSample, HeldOutSummary, LossPoint, MemoryReport, Throughput,
+        Answer, Breakdown, Evaluation, GenerationSample, HeldOutSummary, LossPoint, MemoryReport, Metric, Throughput,
         TimeReport, Times, compare_answers, compare_likelihoods,
     },
     score::score_while,
 };
 
-/// What an evaluation on demand compares.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EvaluationSpec {
-    /// Name of the base.
-    pub base: String,
-    /// Its `serving/` directory.
-    pub serving: PathBuf,
-    /// A PEFT directory.
-    pub adapter: PathBuf,
-    /// Rows to evaluate on, in one of the formats of [`crate::data::Format`].
-    pub data: PathBuf,
-    /// Rows that base and adapter answer for the comparison.
-    pub samples: usize,
-    /// Longer rows are cut off.
-    pub max_length: usize,
-    /// Of the intervals.
-    pub seed: u64,
+/// What is compared.
+pub(super) struct Sides<'a> {
+    /// The adapter and its PEFT directory, for the lane; none: the base alone.
+    pub(super) adapter: Option<(&'a Adapter, &'a Path)>,
+    pub(super) spec: &'a Spec,
+    pub(super) held_out: &'a [HeldOut],
+    /// Whether to go on.
+    pub(super) stop: &'a Stop,
 }
 
-/// Compares base and adapter on rows of a file, and writes `evaluation.json` and `report.html` to `dir`. The base is used in
-/// the form in which it is served. `on` hears of each stage.
-///
-/// # Errors
-/// The data, the base or the adapter cannot be used; why.
-pub fn evaluate_adapter(dir: &Path, spec: &EvaluationSpec, on: &mut dyn FnMut(&str)) -> Result<Evaluation, JobError> {
-    let EvaluationSpec { base, serving, adapter, data, samples, max_length, seed } = spec.clone();
-    let options = TrainOptions { method: Method::Lora, max_length, seed, ..TrainOptions::default() };
-    let source = Source::File { path: data };
-    let job = Spec { base, serving, source, validation: None, held_out: 1.0, samples, options, memory_limit: None };
-    on("Reading the data");
-    let held_out = super::prepare(&job)?.prepared.held_out;
-    on(&format!("Loading {}", job.base));
-    let model = Arc::new(Model::open(&job.serving, job.options.form())?);
-    let read = peft::Adapter::read(&adapter, &Limits::default()).map_err(TrainError::from)?;
-    let trained = Adapter::from_peft(&model, &read, 0.0)?;
-    on(&format!("Comparing base and adapter on {} rows", held_out.len()));
-    let (mut evaluation, _) = compare(&adapter, &job, &Stop::never(), (model, &trained), &held_out)?;
-    evaluation.configuration = vec![("adapter".into(), adapter.display().to_string())];
-    written(dir, evaluation)
+/// Hears of each part of the work how much of it is done, and may end it.
+pub(super) type Watch<'a> = &'a mut dyn FnMut(Part, usize, usize) -> Result<(), JobError>;
+
+/// A part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    /// Rows that were scored, by base and adapter both.
+    Scored,
+    /// Questions that were answered, by base and adapter both.
+    Answered,
 }
 
 /// What came of a run.
@@ -78,6 +58,8 @@ pub(super) struct Trained<'a> {
     pub(super) peak: u64,
     pub(super) measured: Breakdown,
     pub(super) times: Times,
+    /// Has watched since the run began.
+    pub(super) device: &'a device::Watch,
 }
 
 /// Evaluates the adapter of a run; `forecast` is what was said of it before.
@@ -88,10 +70,13 @@ pub(super) fn evaluate(
     trained: Trained<'_>,
     forecast: Option<Forecast>,
 ) -> Result<Evaluation, JobError> {
-    let Trained { model, adapter, held_out, peak, measured, times } = trained;
-    let mut memory = memory_report(spec, &model, adapter, peak, forecast);
+    let Trained { model, adapter, held_out, peak, measured, times, device } = trained;
+    let mut memory = memory_report(spec, &model, adapter.parameters(), forecast);
+    memory.measured_peak = (peak > 0).then_some(peak);
     memory.measured = memory.measured_peak.map(|_| measured);
-    let (mut evaluation, [scoring, answers]) = compare(&dir.join("adapter"), spec, stop, (model, adapter), held_out)?;
+    let sides = Sides { adapter: Some((adapter, &dir.join("adapter"))), spec, held_out, stop };
+    let (mut evaluation, [scoring, answers]) = compare(&sides, model, &mut |_, _, _| Ok(()))?;
+    memory.device_peak = device.peak();
     (evaluation.training_loss, evaluation.evaluation_loss, evaluation.throughput.training) = curves(dir)?;
     evaluation.memory = Some(memory);
     evaluation.time = Some(TimeReport {
@@ -101,34 +86,43 @@ pub(super) fn evaluate(
     written(dir, evaluation)
 }
 
-fn written(dir: &Path, evaluation: Evaluation) -> Result<Evaluation, JobError> {
+pub(super) fn written(dir: &Path, evaluation: Evaluation) -> Result<Evaluation, JobError> {
     files::write(&dir.join("evaluation.json"), &evaluation)?;
     files::replace(&dir.join("report.html"), evaluation.to_html().as_bytes())?;
     Ok(evaluation)
 }
 
-/// All that held-out rows tell, and the seconds that likelihoods and answers took; `saved` is the adapter's PEFT directory.
-fn compare(
-    saved: &Path,
-    spec: &Spec,
-    stop: &Stop,
-    (model, adapter): (Arc<Model>, &Adapter),
-    held_out: &[HeldOut],
+/// All that held-out rows tell, and the seconds that likelihoods and answers took. The model is let go of in between: the lane
+/// has its own.
+pub(super) fn compare(
+    sides: &Sides<'_>,
+    model: Arc<Model>,
+    watch: Watch<'_>,
 ) -> Result<(Evaluation, [f64; 2]), JobError> {
+    let Sides { adapter, spec, held_out, stop } = *sides;
     let began = Instant::now();
     let bootstrap = Bootstrap { seed: spec.options.seed, ..Bootstrap::default() };
     let examples: Vec<_> = held_out.iter().map(|held| held.example.clone()).collect();
-    let likelihoods = |adapter: Option<&Adapter>| -> Result<Vec<Likelihood>, JobError> {
+    let (times, mut done) = (1 + usize::from(adapter.is_some()), 0);
+    let mut likelihoods = |adapter: Option<&Adapter>| -> Result<Vec<Likelihood>, JobError> {
         let at_once = spec.options.max_length * spec.options.batch_size;
-        let scores = score_while(&model, adapter, &examples, at_once, || stop.check())?;
-        let of = |(score, held): (crate::score::Score, &HeldOut)| Likelihood {
-            nll: score.nll,
-            tokens: score.tokens,
-            bytes: held.supervised_bytes,
-        };
-        Ok(scores.into_iter().zip(held_out).map(of).collect())
+        let mut all = Vec::with_capacity(examples.len());
+        for (examples, held_out) in examples.chunks(AT_ONCE).zip(held_out.chunks(AT_ONCE)) {
+            let scores = score_while(&model, adapter, examples, at_once, || stop.check())?;
+            let of = |(score, held): (crate::score::Score, &HeldOut)| Likelihood {
+                nll: score.nll,
+                tokens: score.tokens,
+                bytes: held.supervised_bytes,
+            };
+            all.extend(scores.into_iter().zip(held_out).map(of));
+            done += examples.len();
+            watch(Part::Scored, done / times, sides.held_out.len())?;
+        }
+        Ok(all)
     };
-    let (base, with) = (likelihoods(None)?, likelihoods(Some(adapter))?);
+    let base = likelihoods(None)?;
+    // A base alone is compared with itself, and of that its own side is kept.
+    let with = adapter.map_or_else(|| Ok(base.clone()), |(adapter, _)| likelihoods(Some(adapter)))?;
     drop(model);
     let scoring = began.elapsed().as_secs_f64();
     let supervised_tokens = base.iter().map(|likelihood| likelihood.tokens).sum();
@@ -140,7 +134,7 @@ fn compare(
         asked(&Dialogue::load(&spec.serving)?, held_out, context)?.into_iter().take(spec.samples).unzip();
     let longest = held_out.iter().map(|held| held.example.learnt()).max().unwrap_or(0);
     let began = Instant::now();
-    let [(base, base_speed), (with, with_speed)] = answers(saved, spec, stop, &prompts, longest)?;
+    let [(base, base_speed), (with, with_speed)] = answers(sides, &prompts, longest, watch)?;
     let answering = began.elapsed().as_secs_f64();
     let answers: Vec<Answer<'_>> = questions
         .iter()
@@ -148,18 +142,21 @@ fn compare(
         .map(|(question, (base, adapter))| Answer { reference: &question.reference, base, adapter })
         .collect();
     metrics.extend(compare_answers(&answers, RougeScorer { stemmed: true }, &bootstrap));
+    if adapter.is_none() {
+        metrics = metrics.into_iter().map(|metric| Metric { adapter: None, difference: None, ..metric }).collect();
+    }
     let samples = questions.iter().zip(&answers).take(SHOWN).map(|(question, answer)| GenerationSample {
         prompt: question.prompt.clone(),
         reference: answer.reference.to_owned(),
         base: answer.base.to_owned(),
-        adapter: answer.adapter.to_owned(),
+        adapter: adapter.map(|_| answer.adapter.to_owned()),
     });
     let evaluation = Evaluation {
         adapter: format!("an adapter on {}", spec.base),
         base: spec.base.clone(),
         dataset: match &spec.source {
             Source::File { .. } => "an uploaded file".into(),
-            Source::Rows { .. } => "rows of a datanet".into(),
+            Source::Rows { .. } => "a datanet".into(),
         },
         created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         held_out: HeldOutSummary {
@@ -175,7 +172,11 @@ fn compare(
         evaluation_loss: Vec::new(),
         memory: None,
         time: None,
-        throughput: Throughput { training: None, decode_base: base_speed, decode_adapter: with_speed },
+        throughput: Throughput {
+            training: None,
+            decode_base: base_speed,
+            decode_adapter: with_speed.filter(|_| adapter.is_some()),
+        },
         samples: samples.collect(),
         configuration: configuration(spec),
     };
@@ -214,7 +215,8 @@ impl Evaluation {
     /// The figures that an event shows: each metric of base and adapter, with its sentence.
     pub(super) fn headline(&self) -> Value {
         let metric = |metric: &crate::report::Metric| {
-            serde_json::json!({"metric": metric.kind, "base": metric.base.value, "adapter": metric.adapter.value,
+            let adapter = metric.adapter.map(|adapter| adapter.value);
+            serde_json::json!({"metric": metric.kind, "base": metric.base.value, "adapter": adapter,
                 "verdict": metric.verdict(), "sentence": metric.sentence()})
         };
         serde_json::json!({"event": "evaluation", "metrics": self.metrics.iter().map(metric).collect::<Vec<_>>()})
@@ -240,13 +242,8 @@ fn asked<'a>(
 type Spoken = (Vec<String>, Option<f64>);
 
 /// What base and adapter say to each question, greedily, and how many tokens a second each wrote.
-fn answers(
-    saved: &Path,
-    spec: &Spec,
-    stop: &Stop,
-    prompts: &[Vec<u32>],
-    longest: usize,
-) -> Result<[Spoken; 2], JobError> {
+fn answers(sides: &Sides<'_>, prompts: &[Vec<u32>], longest: usize, watch: Watch<'_>) -> Result<[Spoken; 2], JobError> {
+    let Sides { spec, stop, .. } = *sides;
     if prompts.is_empty() {
         return Ok([(Vec::new(), None), (Vec::new(), None)]);
     }
@@ -261,10 +258,14 @@ fn answers(
         ..LaneOptions::default()
     };
     let lane = Lane::open(&spec.serving, options).map_err(|error| failed(&error))?;
-    let trained = peft::Adapter::read(saved, &Limits::default()).map_err(|error| failed(&error))?;
-    let attached = Arc::new(lane.attach(&trained).map_err(|error| failed(&error))?);
+    let attach = |saved: &Path| -> Result<_, JobError> {
+        let trained = peft::Adapter::read(saved, &Limits::default()).map_err(|error| failed(&error))?;
+        Ok(Arc::new(lane.attach(&trained).map_err(|error| failed(&error))?))
+    };
+    let attached = sides.adapter.map(|(_, saved)| attach(saved)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-    let speak = |adapter: Option<Arc<cairn_lane::Attached>>| {
+    let (times, mut answered) = (1 + usize::from(attached.is_some()), 0);
+    let mut speak = |adapter: Option<Arc<cairn_lane::Attached>>| {
         let started = Instant::now();
         let requests = prompts.iter().map(|prompt| {
             let sampling =
@@ -280,21 +281,27 @@ fn answers(
             async move { Completion::collect(lane.generate(request).await?).await }
         });
         // All at once: the lane answers them in one batch, as many as it has rows for.
-        let said: Vec<Result<Completion, GenerateError>> = runtime.block_on(async {
-            tokio::select! {
-                said = futures::future::join_all(requests) => Ok(said),
-                stopped = stop.wait() => Err(stopped),
-            }
-        })?;
+        let mut said = stream::iter(requests).buffered(prompts.len());
         let (mut texts, mut tokens) = (Vec::new(), 0);
-        for completion in said {
+        loop {
+            let next: Option<Result<Completion, GenerateError>> = runtime.block_on(async {
+                tokio::select! {
+                    next = said.next() => Ok(next),
+                    stopped = stop.wait() => Err(stopped),
+                }
+            })?;
+            let Some(completion) = next else { break };
             let completion = completion.map_err(|error| failed(&error))?;
             tokens += completion.usage.completion_tokens;
             texts.extend(completion.choices.into_iter().next().map(|choice| choice.text.trim().to_owned()));
+            answered += 1;
+            watch(Part::Answered, answered / times, prompts.len())?;
         }
         Ok::<_, JobError>((texts, Some(tokens as f64 / started.elapsed().as_secs_f64())))
     };
-    Ok([speak(None)?, speak(Some(attached))?])
+    let base = speak(None)?;
+    let with = attached.map_or_else(|| Ok(base.clone()), |attached| speak(Some(attached)))?;
+    Ok([base, with])
 }
 
 type Curves = (Vec<LossPoint>, Vec<LossPoint>, Option<f64>);
@@ -325,11 +332,12 @@ fn curves(dir: &Path) -> Result<Curves, JobError> {
     Ok((training, evaluation, speeds.get(speeds.len() / 2).copied()))
 }
 
-fn memory_report(spec: &Spec, model: &Model, adapter: &Adapter, peak: u64, forecast: Option<Forecast>) -> MemoryReport {
+/// What training takes by prediction; what was measured is for whoever measured it.
+pub(super) fn memory_report(spec: &Spec, model: &Model, parameters: usize, forecast: Option<Forecast>) -> MemoryReport {
     let (config, options) = (model.config(), &spec.options);
     let predicted = forecast.map(|forecast| forecast.memory).unwrap_or_else(|| {
         let rows = options.batch_size * options.max_length;
-        Memory::predict(config, options, adapter.parameters(), rows, weight_bytes(&spec.serving))
+        Memory::predict(config, options, parameters, rows, weight_bytes(&spec.serving))
     });
     let breakdown = |memory: Memory| Breakdown {
         weights: memory.weights as u64,
@@ -341,8 +349,9 @@ fn memory_report(spec: &Spec, model: &Model, adapter: &Adapter, peak: u64, forec
     };
     MemoryReport {
         predicted: breakdown(predicted),
-        measured_peak: (peak > 0).then_some(peak),
+        measured_peak: None,
         measured: None,
+        evaluation_peak: None,
         device_peak: None,
         half_lora: breakdown(predicted.with_half_weights(config)),
         full_fine_tuning: breakdown(predicted.of_full_fine_tuning(config)),
@@ -359,6 +368,8 @@ fn configuration(spec: &Spec) -> Vec<(String, String)> {
     said.map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
 }
 
+/// Rows that are scored between two reports of progress.
+const AT_ONCE: usize = 32;
 /// Answers that the report shows.
 const SHOWN: usize = 8;
 /// Tokens by which the lane's pages may exceed what is in them.

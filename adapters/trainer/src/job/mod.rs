@@ -19,6 +19,7 @@ mod data;
 mod evaluate;
 mod files;
 mod forecast;
+mod on_demand;
 mod outcome;
 mod stop;
 mod work;
@@ -33,9 +34,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     data::{Chatting, Exported, Ready, UsedRow, prepare},
-    evaluate::{EvaluationSpec, evaluate_adapter},
     files::{Entry, Level, append, events, last_event, read, write},
     forecast::{Forecast, plan},
+    on_demand::{EvaluationSpec, evaluate_adapter, run_evaluation},
     outcome::{Outcome, reserve},
 };
 use crate::{End, TrainError, TrainOptions, data::RowTemplate, error::told};
@@ -90,6 +91,18 @@ pub enum Source {
         /// How.
         template: RowTemplate,
     },
+}
+
+impl Source {
+    /// The same in another directory, to which it is moved.
+    #[must_use]
+    pub fn moved(self, from: &Path, to: &Path) -> Self {
+        let there = |path: PathBuf| path.strip_prefix(from).map_or_else(|_| path.clone(), |inside| to.join(inside));
+        match self {
+            Self::File { path } => Self::File { path: there(path) },
+            Self::Rows { path, template } => Self::Rows { path: there(path), template },
+        }
+    }
 }
 
 /// Why a job cannot go on.

@@ -29,7 +29,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a job that was stopped before it had anything to show.
+    /// Of a job that ended, or was stopped, without an adapter.
     #[must_use]
     pub fn stopped(end: End) -> Self {
         Self { end: Some(end), error: None, tokens: 0, adapter: false }

@@ -9,13 +9,16 @@ use super::{
     write,
 };
 use crate::{
-    Adapter, Control, Data, End, Event, Model, Run, memory,
+    Adapter, Control, Data, End, Event, Model, Run,
+    device::Watch,
+    memory,
     report::{Breakdown, Times},
 };
 
 pub(super) fn work(dir: &Path, log: &mut files::Log<'_>) -> Result<Outcome, JobError> {
     let program = memory::resident().map_or(0, |[now, _]| now);
     let stop = Stop::of(dir);
+    let device = Watch::start();
     stop.check()?;
     let spec: Spec = read(&dir.join("job.json"))?;
     spec.options.check()?;
@@ -71,7 +74,7 @@ pub(super) fn work(dir: &Path, log: &mut files::Log<'_>) -> Result<Outcome, JobE
     } else {
         log.write(Level::Info, "Evaluating base and adapter on the held-out rows".into(), Value::Null)?;
         let times = Times { loading, steps, watching, ..Times::default() };
-        let trained = Trained { model, adapter: &adapter, held_out, peak, measured, times };
+        let trained = Trained { model, adapter: &adapter, held_out, peak, measured, times, device: &device };
         let evaluation = evaluate::evaluate(dir, &spec, &stop, trained, Forecast::read(dir))?;
         let data = evaluation.headline();
         log.write(Level::Info, "The evaluation is written".into(), data)?;

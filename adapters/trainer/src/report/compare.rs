@@ -84,8 +84,8 @@ fn metric<T>(
     Some(Metric {
         kind,
         base: bootstrap.estimate(n, of_base)?,
-        adapter: bootstrap.estimate(n, of_adapter)?,
-        difference: bootstrap.difference(n, of_base, of_adapter)?,
+        adapter: Some(bootstrap.estimate(n, of_adapter)?),
+        difference: Some(bootstrap.difference(n, of_base, of_adapter)?),
         scored: n,
         unscored: 0,
     })
@@ -119,10 +119,13 @@ mod tests {
         assert_eq!(metrics.len(), 7);
         for metric in &metrics {
             assert_eq!((metric.verdict(), metric.scored), (Verdict::Better, 40), "{metric:?}");
-            assert!(metric.adapter.low <= metric.adapter.value && metric.adapter.value <= metric.adapter.high);
+            let adapter = metric.adapter.unwrap();
+            assert!(adapter.low <= adapter.value && adapter.value <= adapter.high);
         }
         let exact = metrics.iter().find(|metric| metric.kind == MetricKind::ExactMatch).unwrap();
-        assert_eq!((exact.base.value, exact.adapter.value), (0.0, 75.0));
+        assert_eq!((exact.base.value, exact.adapter.map(|it| it.value)), (0.0, Some(75.0)));
+        let alone = Metric { adapter: None, difference: None, ..*exact };
+        assert!(alone.sentence().ends_with("(more is better): 0.") && alone.verdict() == Verdict::Unclear);
         assert!(
             exact.sentence().ends_with("(more is better), rises from 0 to 75.0: the adapter is better."),
             "{}",

@@ -85,10 +85,10 @@ pub struct Metric {
     pub kind: MetricKind,
     /// The base's.
     pub base: Estimate,
-    /// The adapter's.
-    pub adapter: Estimate,
+    /// The adapter's; none where the base was evaluated alone.
+    pub adapter: Option<Estimate>,
     /// Adapter less base, of the same rows.
-    pub difference: Difference,
+    pub difference: Option<Difference>,
     /// Rows it was computed of.
     pub scored: usize,
     /// Rows it could not be computed of: ROUGE sees Latin letters and digits only.
@@ -143,6 +143,9 @@ pub struct MemoryReport {
     /// The same by use: what lies in memory is known, activations are the rest.
     #[serde(default)]
     pub measured: Option<Breakdown>,
+    /// The most that an evaluation on demand had resident, measured; of those the other figures are a prediction only.
+    #[serde(default)]
+    pub evaluation_peak: Option<u64>,
     /// The most on the device, measured, where there is one.
     pub device_peak: Option<u64>,
     /// LoRA on a base in 16 bits.
@@ -171,8 +174,8 @@ pub struct GenerationSample {
     pub reference: String,
     /// What the base says.
     pub base: String,
-    /// What it says with the adapter.
-    pub adapter: String,
+    /// What it says with the adapter, where there is one.
+    pub adapter: Option<String>,
 }
 
 impl MetricKind {
@@ -223,9 +226,10 @@ impl Metric {
     /// Whether the adapter is better, worse, or neither by more than chance.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        match self.difference.significant {
+        let Some(difference) = &self.difference else { return Verdict::Unclear };
+        match difference.significant {
             false => Verdict::Unclear,
-            true if (self.difference.estimate.value < 0.0) == self.kind.lower_is_better() => Verdict::Better,
+            true if (difference.estimate.value < 0.0) == self.kind.lower_is_better() => Verdict::Better,
             true => Verdict::Worse,
         }
     }
@@ -233,7 +237,11 @@ impl Metric {
     /// One plain sentence: what it means, and whether the adapter is better.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let (base, adapter) = (self.base.value, self.adapter.value);
+        let base = self.base.value;
+        let better = if self.kind.lower_is_better() { "less is better" } else { "more is better" };
+        let Some(adapter) = self.adapter.map(|adapter| adapter.value) else {
+            return format!("{}, {} ({better}): {}.", self.kind.title(), self.kind.meaning(), round(base));
+        };
         let moved = match adapter.total_cmp(&base) {
             _ if round(base) == round(adapter) => format!("stays at {}", round(base)),
             std::cmp::Ordering::Less => format!("falls from {} to {}", round(base), round(adapter)),
@@ -244,7 +252,6 @@ impl Metric {
             Verdict::Worse => "the adapter is worse",
             Verdict::Unclear => "that may be chance",
         };
-        let better = if self.kind.lower_is_better() { "less is better" } else { "more is better" };
         format!("{}, {} ({better}), {moved}: {verdict}.", self.kind.title(), self.kind.meaning())
     }
 }

@@ -41,19 +41,27 @@ impl Evaluation {
 
     fn head(&self, page: &mut String) {
         let count = |verdict| self.metrics.iter().filter(|metric| metric.verdict() == verdict).count();
+        let (rows, trained) = (self.held_out.rows, !self.training_loss.is_empty());
         let (better, worse, unclear) = (count(Verdict::Better), count(Verdict::Worse), count(Verdict::Unclear));
+        let alone = self.metrics.iter().all(|metric| metric.adapter.is_none());
+        let verdicts = format!(
+            "<p class=\"verdicts\"><span class=\"better\">{better} better</span> <span class=\"worse\">{worse} worse</span> \
+             <span class=\"unclear\">{unclear} unclear</span></p>"
+        );
         let _ = write!(
             page,
-            "<header><h1>{}</h1><p>An adapter for <b>{}</b>, trained on <b>{}</b> and evaluated on {} held-out rows ({} tokens \
-             scored{}). {}</p><p class=\"verdicts\"><span class=\"better\">{better} better</span> <span \
-             class=\"worse\">{worse} worse</span> <span class=\"unclear\">{unclear} unclear</span></p></header>",
+            "<header><h1>{}</h1><p>{} <b>{}</b>, {} <b>{}</b>{} ({} tokens \
+             scored{}). {}</p>{}</header>",
             escape(&self.adapter),
+            if alone { "The base alone," } else { "An adapter for" },
             escape(&self.base),
+            if trained { "trained on".to_owned() } else { format!("evaluated on {rows} rows of") },
             escape(&self.dataset),
-            self.held_out.rows,
+            if trained { format!(" and evaluated on {rows} held-out rows") } else { String::new() },
             self.held_out.supervised_tokens,
             if self.held_out.prompts_masked { ", prompts left out" } else { ", prompts included" },
             escape(&self.created),
+            if alone { "" } else { verdicts.as_str() },
         );
     }
 
@@ -90,8 +98,8 @@ impl Evaluation {
                 "<tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
                 metric.kind.title(),
                 cell(&metric.base),
-                cell(&metric.adapter),
-                cell(&metric.difference.estimate),
+                metric.adapter.as_ref().map(cell).unwrap_or_default(),
+                metric.difference.as_ref().map(|it| cell(&it.estimate)).unwrap_or_default(),
                 metric.scored
             );
         }
@@ -134,11 +142,17 @@ impl Evaluation {
             let _ = write!(
                 page,
                 "<article class=\"sample\"><pre class=\"prompt\">{}</pre><div class=\"sides\"><div><h4 \
-                 class=\"base\">base</h4><pre>{}</pre></div><div><h4 class=\"adapter\">with the \
-                 adapter</h4><pre>{}</pre></div><div><h4>reference</h4><pre>{}</pre></div></div></article>",
+                 class=\"base\">base</h4><pre>{}</pre></div>{}<div><h4>reference</h4><pre>{}</pre></div></div></article>",
                 escape(&sample.prompt),
                 escape(&sample.base),
-                escape(&sample.adapter),
+                sample
+                    .adapter
+                    .as_ref()
+                    .map(|said| {
+                        let said = escape(said);
+                        format!("<div><h4 class=\"adapter\">with the adapter</h4><pre>{said}</pre></div>")
+                    })
+                    .unwrap_or_default(),
                 escape(&sample.reference)
             );
         }
@@ -158,10 +172,13 @@ impl Evaluation {
 }
 
 fn memory_section(report: &MemoryReport, page: &mut String) {
-    let mut bars = vec![("this run, predicted", report.predicted)];
+    let of_run = report.evaluation_peak.is_none();
+    let mut bars = vec![(if of_run { "this run, predicted" } else { "QLoRA, predicted" }, report.predicted)];
     bars.extend(report.measured.map(|measured| ("this run, measured", measured)));
     bars.extend([("LoRA, 16-bit base", report.half_lora), ("full fine-tuning", report.full_fine_tuning)]);
-    page.push_str("<section><h2>Memory of the training run</h2><p class=\"key\">");
+    page.push_str("<section><h2>");
+    page.push_str(if of_run { "Memory of the training run" } else { "Memory" });
+    page.push_str("</h2><p class=\"key\">");
     for (part, (name, _)) in report.predicted.parts().into_iter().enumerate() {
         let _ = write!(page, "<span class=\"part{part}\">{name}</span> ");
     }
@@ -175,7 +192,11 @@ fn memory_section(report: &MemoryReport, page: &mut String) {
                 bytes_of(report.predicted.total())
             );
         }
+        None if report.evaluation_peak.is_some() => page.push_str("What training such an adapter takes, predicted."),
         None => page.push_str("The system does not say how much was used."),
+    }
+    if let Some(peak) = report.evaluation_peak {
+        let _ = write!(page, " Evaluating it took <b>{}</b> at its peak.", bytes_of(peak));
     }
     if let Some(peak) = report.device_peak {
         let _ = write!(page, " On the device: <b>{}</b>.", bytes_of(peak));

@@ -6,13 +6,16 @@ use super::{Breakdown, LossPoint, Metric, evaluation::round};
 
 /// Base and adapter as dots on one scale, each with its interval.
 pub(super) fn intervals(metric: &Metric) -> String {
-    let (base, adapter) = (metric.base, metric.adapter);
+    let base = metric.base;
+    // Of a base alone both ends are its own.
+    let adapter = metric.adapter.unwrap_or(base);
     let (least, most) = (base.low.min(adapter.low), base.high.max(adapter.high));
     let room = ((most - least) * 0.08).max(most.abs() * 1e-6).max(1e-9);
     let (from, to) = ((least - room).max(if least >= 0.0 { 0.0 } else { f64::MIN }), most + room);
     let x = |value: f64| 62.0 + 250.0 * (value - from) / (to - from);
     let mut svg = open(320, 74, metric.kind.title());
-    for (y, name, estimate) in [(18, "base", base), (42, "adapter", adapter)] {
+    let with = metric.adapter.map(|adapter| (42, "adapter", adapter));
+    for (y, name, estimate) in std::iter::once((18, "base", base)).chain(with) {
         let (low, high, at) = (x(estimate.low), x(estimate.high), x(estimate.value));
         let _ = write!(
             svg,

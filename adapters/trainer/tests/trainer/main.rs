@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
+mod cases;
 mod golden;
+mod peft;
 mod quantization;
 mod runs;
 mod served;

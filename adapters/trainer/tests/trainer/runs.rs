@@ -202,6 +202,56 @@ fn time_that_is_up_ends_a_run_with_a_checkpoint() {
     assert!(matches!(events.last(), Some(Event::Checkpoint { step: 1, path }) if path.join("state.json").exists()));
 }
 
+/// From the files of a base to an adapter that is served, on a base in f16 and on one in NF4: what is rounded changes the numbers,
+/// and nothing else.
+#[test]
+fn a_base_in_f16_or_nf4_is_trained_as_a_whole() {
+    let base = golden().join("peft/llama/base");
+    let reference = model();
+    let first = |events: &[Event]| match &events[0] {
+        Event::Step(report) => report.loss,
+        other => panic!("{other:?}"),
+    };
+    let run = |method, base_form, name: &str| {
+        let options = TrainOptions { method, base_form, ..options() };
+        let model = Arc::new(Model::open(&base, options.form()).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Run::new(Arc::clone(&model), options.clone(), "llama", data(), &dir.path().join(name)).unwrap();
+        let (end, events) = train(&mut run, usize::MAX);
+        assert_eq!(end, End::Finished, "{name}");
+        let evaluated: Vec<f64> = events
+            .iter()
+            .filter_map(|event| if let Event::Evaluated { loss, .. } = event { Some(*loss) } else { None })
+            .collect();
+        assert!(evaluated.last() < evaluated.first(), "{name}: {evaluated:?}");
+        // Killed and resumed, it is the same run here too.
+        let start =
+            || Run::new(Arc::clone(&model), options.clone(), "llama", data(), &dir.path().join("parts")).unwrap();
+        let (_, mut parts) = train(&mut start(), 3);
+        let resumed = Run::resume(Arc::clone(&model), &options, data(), &dir.path().join("parts"));
+        parts.extend(train(&mut resumed.unwrap().unwrap(), usize::MAX).1);
+        assert_eq!(losses(&parts), losses(&events), "{name}");
+        // What comes of it is an adapter that the lane attaches, and that changes what it says.
+        let out = dir.path().join("adapter");
+        run.adapter().unwrap().export(&out).unwrap();
+        let lane = cairn_lane::Decoder::open(&base, &cairn_lane::Options { form: None, threads: 2 }).unwrap();
+        lane.attach(&crate::support::adapter(&out)).unwrap();
+        let held_out = data().held_out;
+        let nll = |adapter: Option<&Adapter>| -> f64 {
+            cairn_trainer::score(&model, adapter, &held_out, 64).iter().map(|score| score.nll).sum()
+        };
+        assert!(nll(Some(&run.adapter().unwrap())) < 0.99 * nll(None), "{name}");
+        (first(&events), model.bytes())
+    };
+    let (exact, all) = run(Method::Lora, BaseForm::F32, "f32");
+    let (half, half_bytes) = run(Method::Lora, BaseForm::F16, "f16");
+    let (four, four_bytes) = run(Method::Qlora, BaseForm::Stored, "nf4");
+    assert_eq!((all, half_bytes), (reference.bytes(), reference.bytes() / 2));
+    assert!(four_bytes < all, "embeddings and head stay as stored, {four_bytes} of {all}");
+    assert!((half - exact).abs() < 1e-3 && half != exact, "{half} and {exact}");
+    assert!((four - exact).abs() < 0.2 && four != exact, "{four} and {exact}");
+}
+
 #[test]
 fn what_cannot_be_trained_is_refused_before_it_starts() {
     let model = model();

@@ -188,10 +188,13 @@ export const attribution = (id: string) =>
     staleTime: Number.POSITIVE_INFINITY,
   });
 
-/** The proof of an answer, as the file that can be kept. Witnesses and anchors are added to it in time. */
-export const proofOf = (id: string) =>
+/**
+ * The proof of an answer, as the file that can be kept. Witnesses and anchors are added to it in time, and how much each
+ * passage mattered once that is measured.
+ */
+export const proofOf = (id: string, measured: boolean) =>
   queryOptions({
-    queryKey: ["attributions", id, "proof"],
+    queryKey: ["attributions", id, "proof", measured],
     queryFn: async () =>
       new Uint8Array(await (await request(`/v1/attributions/${encodeURIComponent(id)}/proof`)).arrayBuffer()),
     staleTime: 60_000,

@@ -1043,7 +1043,11 @@ export interface paths {
         get: operations["retrieve_fine_tuning_job"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Deletes a job that has ended, with its data, checkpoints and reports. Its adapter stays; and where the log tells of it, so do
+         *     the list of its rows and their proofs.
+         */
+        delete: operations["delete_fine_tuning_job"];
         options?: never;
         head?: never;
         patch?: never;
@@ -6778,6 +6782,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    delete_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
             404: {

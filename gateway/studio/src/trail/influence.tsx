@@ -59,8 +59,8 @@ function Bars({ data, n, onSelect }: { data: Measured; n: number; onSelect: (n: 
         ))}
       </ul>
       <p className="quiet small">
-        How much likelier the answer is with the source than without: by 1, it is 2.7 times as likely (a nat),
-        and so on.{" "}
+        First, how much likelier the source made the answer: by 1, it is 2.7 times as likely (a nat). Then its
+        share of the help.{" "}
         {all - closed < 1
           ? "The model knew as much without any source."
           : `All sources together: ${(all - closed).toFixed(1)}.`}{" "}

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight, Download, ShieldCheck, X } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
 import type { Schemas } from "../api/client";
-import { proofOf, attribution as recordOf } from "../api/queries";
+import { influence as influenceOf, proofOf, attribution as recordOf } from "../api/queries";
 import { Button, IconButton } from "../ui/button";
 import { ErrorNote, Waiting } from "../ui/feedback";
 import { date } from "../ui/text";
@@ -222,13 +222,23 @@ function Considered({ id, passages }: { id: string; passages: Passage[] }) {
 
 /** The record's place in the log, what it is witnessed by, and the check of all of it, from one file. */
 function Proof({ id, receipt, passage, onVerified }: ProofGiven) {
-  const { data, error } = useQuery(proofOf(id));
+  const measured = useQuery(influenceOf(id)).data?.status === "measured";
+  const { data, error, isPlaceholderData } = useQuery({
+    ...proofOf(id, measured),
+    // The one before shows the same but for what is new; it belongs to another answer where that changed.
+    placeholderData: (before, query) => (query?.queryKey[1] === id ? before : undefined),
+  });
   const bundle = useMemo(() => read(data), [data]);
   return (
     <>
       <Standing id={id} receipt={receipt} passage={passage} bundle={bundle} />
       <ErrorNote error={error} />
-      <Checks key={id} id={id} bytes={data} {...(onVerified ? { onVerified } : {})} />
+      <Checks
+        key={id}
+        id={id}
+        bytes={isPlaceholderData ? undefined : data}
+        {...(onVerified ? { onVerified } : {})}
+      />
     </>
   );
 }
@@ -261,11 +271,16 @@ function Checks({
   onVerified?: () => void;
 }) {
   const trusted = useTrustedKey();
-  const [checking, setChecking] = useState(false);
+  // A proof that grows while it is checked is checked as it was; the button offers the new one.
+  const [checked, setChecked] = useState<Uint8Array | null>(null);
   return (
     <div className="stack">
       <div className="row row-wrap">
-        <Button look="primary" disabled={!bytes || checking} onClick={() => setChecking(true)}>
+        <Button
+          look="primary"
+          disabled={!bytes || bytes === checked}
+          onClick={() => setChecked(bytes ?? null)}
+        >
           <ShieldCheck size={16} aria-hidden />
           Verify
         </Button>
@@ -275,15 +290,15 @@ function Checks({
         </Button>
       </div>
       <ErrorNote error={trusted.error} />
-      {!checking && (
+      {!checked && (
         <p className="quiet small">
           Your browser recomputes every hash and signature by itself; the gateway takes no part. The file can
           be checked years later, without this gateway.
         </p>
       )}
-      {checking && bytes && trusted.key && (
+      {checked && trusted.key && (
         <VerifySteps
-          bytes={bytes}
+          bytes={checked}
           publicKey={trusted.key}
           keyFrom={trusted.from}
           onDone={(outcome) => outcome.verdict === "proved" && onVerified?.()}

@@ -157,10 +157,10 @@ export const rotation = object({
   by_next: string,
 });
 
-/** Where a run's rows came from: a datanet's snapshot, or a file; and by what right. */
+/** Where a run's rows came from: a datanet's snapshot, or a file; and by what right, with the grant's entry where one is named. */
 const source = object(
   { consent: oneOf("grant", "operator", "own") },
-  { datanet: string, size: count, root: hash, file: hash },
+  { datanet: string, size: count, root: hash, file: hash, grant: hash },
 );
 
 /** An adapter was trained. */
@@ -217,7 +217,7 @@ export function parseEntry(bytes: Bytes): Entry {
     case "cairn/rotation/v1":
       return rotation(value, "");
     case "cairn/training/v1":
-      return training(value, "");
+      return checked(training(value, ""), checkTraining);
     case "cairn/influence/v1":
       return checked(influence(value, ""), checkInfluence);
     case "cairn/terms/v1":
@@ -241,6 +241,24 @@ function checked<T>(entry: T, check: (entry: T) => void): T {
 /** The leaf hash of an entry: of its canonical JSON. */
 export function entryLeaf(entry: Entry | Datapoint): Promise<string> {
   return leafHash(utf8(canonical(entry as unknown as Json)));
+}
+
+/** Checks that the parts of a training entry fit together. Throws with the place of the first contradiction. */
+function checkTraining({ rows, sources, time }: Training): void {
+  if (rows.learnt === 0) throw new Error("training.rows: no row was learnt");
+  if (sources.length === 0) throw new Error("training.sources: there is none");
+  for (const [i, { consent, datanet, size, root, file, grant }] of sources.entries()) {
+    const named = datanet !== undefined;
+    const whole =
+      named === (size !== undefined) && named === (root !== undefined) && named !== (file !== undefined);
+    if (!whole)
+      throw new Error(`training.sources[${i}]: it is neither a datanet with size and root nor a file`);
+    if (grant !== undefined && !(named && consent === "grant")) {
+      throw new Error(`training.sources[${i}]: it names a grant, but is not a datanet used by one`);
+    }
+    // Whether the grant held is a question about the entry's time.
+    if (grant !== undefined && !isUtc(time)) throw new Error(`training.time: ${time} is no time in UTC`);
+  }
 }
 
 /** Checks that the parts of a record fit together. Throws with the place of the first contradiction. */

@@ -279,6 +279,25 @@ test("entries of the log are told apart and held to their members", () => {
     at: "t",
   };
   assert.equal(entry(tombstone).type, "cairn/tombstone/v1");
+  // The golden run names its grant; those that were logged before grants were named do not.
+  const trained = JSON.parse(new TextDecoder().decode(golden("trained.json"))).entry;
+  const [source] = trained.sources;
+  const { grant, ...unnamed } = source;
+  assert.match(grant, /^[0-9a-f]{64}$/);
+  for (const sources of [[source], [unnamed], [unnamed, source]]) {
+    assert.equal(entry({ ...trained, sources }).type, "cairn/training/v1");
+  }
+  const { size: _, ...torn } = source;
+  for (const bad of [
+    { ...trained, sources: [{ ...source, consent: "own" }] },
+    { ...trained, sources: [{ ...source, grant: "x" }] },
+    { ...trained, sources: [torn] },
+    { ...trained, sources: [] },
+    { ...trained, time: "yesterday" },
+    { ...trained, rows: { ...trained.rows, learnt: 0 } },
+  ]) {
+    assert.throws(() => entry(bad as Json), Error, JSON.stringify(bad));
+  }
   assert.equal(entry({ ...adapter, alias: "law", generation: zero, percent: 5 }).type, "cairn/adapter/v1");
   for (const bad of [
     { ...tombstone, seq: -1 },

@@ -1,5 +1,5 @@
-//! What only a reader of the whole log sees: that terms go on without a gap, and that no answer cites a grant that did not
-//! hold.
+//! What only a reader of the whole log sees: that terms go on without a gap, and that no answer and no training run cites a
+//! grant that did not hold.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,9 @@ use super::{AccessEntry, GrantEntry, Purpose, Revocation, TermsEntry};
 use crate::error::Result;
 use crate::hash::Hash;
 use crate::record::{Access, Entry, Record, instant};
+use crate::training::TrainingEntry;
 
-/// Checks terms, grants and the records that cite them, while a log is read from its first entry on.
+/// Checks terms, grants and the records and training runs that cite them, while a log is read from its first entry on.
 ///
 /// Keeps every grant and one hash for every version of terms, so the memory needed grows with these, not with the answers.
 /// An entry that occurs again, byte for byte, is one: a crash can make a log's writer append it twice.
@@ -50,6 +51,11 @@ impl AccessAudit {
             },
             Entry::Record(record) => {
                 let problems = self.record(record);
+                self.findings.extend(problems.into_iter().map(|problem| AccessFinding { position, problem }));
+                None
+            }
+            Entry::Training(training) => {
+                let problems = self.training(training);
                 self.findings.extend(problems.into_iter().map(|problem| AccessFinding { position, problem }));
                 None
             }
@@ -115,22 +121,37 @@ impl AccessAudit {
 
     fn record(&self, record: &Record) -> Vec<String> {
         let searched = record.retrieval.iter().flat_map(|retrieval| &retrieval.datanets);
-        let problem = |(datanet, grant): (&str, &Hash)| {
-            let Some(Granted { entry, revoked }) = self.grants.get(grant) else {
-                return Some(format!("grant {grant}, which is not in the log before it"));
-            };
-            let objection = entry.objection(datanet, Purpose::Retrieval, &record.time);
-            // An answer that was given before the revocation may come into the log after it, but not the other way round.
-            let revoked = revoked.as_ref().filter(|revoked| instant(&record.time) > instant(revoked));
-            let id = &entry.id;
-            objection.or(revoked.map(|time| format!("grant {id} was revoked at {time}, before {}", record.time)))
-        };
         let cited = searched.filter_map(|snapshot| match &snapshot.access {
             Some(Access::Grant { grant }) => Some((snapshot.name.as_str(), grant)),
             _ => None,
         });
-        let problems = cited.filter_map(|cited| Some((cited.0, problem(cited)?)));
-        problems.map(|(datanet, problem)| format!("answer {} searched {datanet}: {problem}", record.id)).collect()
+        let problem = |(datanet, grant): (&str, &Hash)| {
+            let problem = self.objection(grant, datanet, Purpose::Retrieval, &record.time)?;
+            Some(format!("answer {} searched {datanet}: {problem}", record.id))
+        };
+        cited.filter_map(problem).collect()
+    }
+
+    /// A run uses its rows until its end, which is the time of its entry.
+    fn training(&self, run: &TrainingEntry) -> Vec<String> {
+        let problem = |(datanet, grant): (&String, Hash)| {
+            let problem = self.objection(&grant, datanet, Purpose::Training, &run.time)?;
+            Some(format!("training run {} learnt from {datanet}: {problem}", run.job))
+        };
+        let cited = run.sources.iter().filter_map(|source| Some((source.datanet.as_ref()?, source.grant?)));
+        cited.filter_map(problem).collect()
+    }
+
+    /// Why a grant does not allow a use at a time; `None` if it does.
+    fn objection(&self, grant: &Hash, datanet: &str, purpose: Purpose, time: &str) -> Option<String> {
+        let Some(Granted { entry, revoked }) = self.grants.get(grant) else {
+            return Some(format!("grant {grant}, which is not in the log before it"));
+        };
+        let objection = entry.objection(datanet, purpose, time);
+        // A use from before the revocation may come into the log after it, but not the other way round.
+        let revoked = revoked.as_ref().filter(|revoked| instant(time) > instant(revoked));
+        let id = &entry.id;
+        objection.or(revoked.map(|at| format!("grant {id} was revoked at {at}, before {time}")))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hash::{Hash, leaf_hash};
 use crate::key::VerifyingKey;
 use crate::merkle::Tree;
+use crate::record::is_utc;
 
 pub use verify::{TrainingReport, verify_training};
 
@@ -63,6 +64,10 @@ pub struct TrainingSource {
     pub file: Option<Hash>,
     /// The consent in force.
     pub consent: Consent,
+    /// Leaf hash of the [`crate::access::GrantEntry`] by which the rows were used; none where no grant was needed, and in
+    /// entries from before grants were named here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Hash>,
 }
 
 /// By what right rows were used.
@@ -167,6 +172,13 @@ impl TrainingEntry {
             let datanet = source.datanet.is_some();
             if (datanet, datanet, !datanet) != (source.size.is_some(), source.root.is_some(), source.file.is_some()) {
                 return wrong("a training run's source is a datanet with size and root, or a file");
+            }
+            if source.grant.is_some() && !(datanet && source.consent == Consent::Grant) {
+                return wrong("a training run's source names a grant, but is not a datanet used by one");
+            }
+            // Whether the grant held is a question about the entry's time.
+            if source.grant.is_some() && !is_utc(&self.time) {
+                return wrong("a training run that names a grant needs a time in UTC");
             }
         }
         Ok(())

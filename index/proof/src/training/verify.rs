@@ -94,10 +94,11 @@ fn report(
         entry.generation, entry.base, entry.base_weights, entry.rows.learnt, entry.rows.held_out
     ));
     for source in &entry.sources {
-        let by_right = match source.consent {
-            Consent::Grant => "by the datanet's grant of training",
-            Consent::Operator => "by the operator's own right",
-            Consent::Own => "the trainer's own",
+        let by_right = match (source.consent, source.grant) {
+            (Consent::Grant, Some(grant)) => format!("by the datanet's grant of training whose entry is {grant}"),
+            (Consent::Grant, None) => "by the datanet's grant of training".to_owned(),
+            (Consent::Operator, _) => "by the operator's own right".to_owned(),
+            (Consent::Own, _) => "the trainer's own".to_owned(),
         };
         proved.push(match (&source.datanet, source.size, source.file) {
             (Some(name), Some(size), _) => {
@@ -121,6 +122,12 @@ fn report(
         proved.push(line);
     }
     let mut not_shown = open;
+    if entry.sources.iter().any(|source| source.grant.is_some()) {
+        not_shown.push(
+            "The grant's entry is named and not shown; `cairn audit` reads the log and says where one was not in force."
+                .into(),
+        );
+    }
     not_shown.extend([
         "It shows one row and nothing of the others.".into(),
         "That the run learnt from these rows and no others is the operator's statement, which the log fixes; whoever has the \

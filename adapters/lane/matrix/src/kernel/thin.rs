@@ -218,20 +218,21 @@ macro_rules! kernels {
             // SAFETY: by the caller.
             unsafe {
                 let mut partial = [[[zero(); G]; R]; C];
+                // Plain loops over constant bounds: the compiler unrolls them and keeps `partial` in registers.
                 for i in 0..length {
-                    for (c, (partial, start)) in partial.iter_mut().zip(starts).enumerate() {
+                    for c in 0..C {
                         let mut w = [zero(); G];
-                        for (g, w) in w.iter_mut().enumerate() {
-                            *w = match KIND {
-                                F32 => load_f32(start.add((i * G + g) * 4 * LANES)),
-                                F16 => load_f16(start.add((i * G + g) * 2 * LANES)),
-                                _ => load_i8(start.add((i * G + g) * LANES)),
+                        for g in 0..G {
+                            w[g] = match KIND {
+                                F32 => load_f32(starts[c].add((i * G + g) * 4 * LANES)),
+                                F16 => load_f16(starts[c].add((i * G + g) * 2 * LANES)),
+                                _ => load_i8(starts[c].add((i * G + g) * LANES)),
                             };
                         }
-                        for (r, partial) in partial.iter_mut().enumerate() {
+                        for r in 0..R {
                             let x = *x.add(r * inputs + first + c * length + i);
-                            for (partial, w) in partial.iter_mut().zip(w) {
-                                *partial = fma(w, x, *partial);
+                            for g in 0..G {
+                                partial[c][r][g] = fma(w[g], x, partial[c][r][g]);
                             }
                         }
                     }
@@ -249,21 +250,24 @@ macro_rules! kernels {
             weights: Weights<'_>,
             first: usize,
         ) {
-            for (c, partial) in partial.iter().enumerate() {
+            for c in 0..C {
+                // SAFETY, here and below: the machine has the instructions, and the block a scale for each output.
                 let mut scales = [unsafe { zero() }; G];
                 if KIND == BYTES {
-                    for (g, scale) in scales.iter_mut().enumerate() {
-                        // SAFETY, here and below: the block has a scale for each output.
-                        *scale = unsafe {
+                    for g in 0..G {
+                        scales[g] = unsafe {
                             let at = weights.start.add(start::<KIND>(first + c * BLOCK, G) + g * 2 * LANES);
                             scaled(load_f16(at), weights.unit)
                         };
                     }
                 }
-                for (total, partial) in total.iter_mut().zip(partial) {
-                    for ((total, partial), scale) in total.iter_mut().zip(partial).zip(scales) {
-                        *total = unsafe {
-                            if KIND == BYTES { fma_groups(scale, *partial, *total) } else { add(*total, *partial) }
+                for r in 0..R {
+                    for g in 0..G {
+                        total[r][g] = unsafe {
+                            match KIND {
+                                BYTES => fma_groups(scales[g], partial[c][r][g], total[r][g]),
+                                _ => add(total[r][g], partial[c][r][g]),
+                            }
                         };
                     }
                 }
@@ -293,7 +297,7 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)] // intrinsics, and pointers that `Thin::run` has checked
+#[allow(unsafe_code, clippy::needless_range_loop)] // intrinsics, and pointers that `Thin::run` has checked; several arrays
 mod avx512 {
     use std::arch::x86_64::*;
 
@@ -370,7 +374,7 @@ mod avx512 {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)] // as above
+#[allow(unsafe_code, clippy::needless_range_loop)] // as above
 mod avx2 {
     use std::arch::x86_64::*;
 
@@ -460,7 +464,7 @@ mod avx2 {
     }
 }
 
-#[allow(unsafe_code)] // pointers that `Thin::run` has checked
+#[allow(unsafe_code, clippy::needless_range_loop)] // pointers that `Thin::run` has checked; several arrays
 mod portable {
     use half::f16;
 

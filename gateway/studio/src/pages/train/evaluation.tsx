@@ -13,6 +13,7 @@ export function EvaluationOf({ evaluation }: { evaluation: Evaluation }) {
   const { metrics, held_out, bootstrap, memory, time, throughput, samples } = evaluation;
   const all = overall(metrics);
   const few = held_out.rows < FEW;
+  const most = memory?.measured_peak ?? memory?.evaluation_peak;
   return (
     <div className="stack" data-evaluation>
       <Note tone={few ? "plain" : NOTES[all.verdict]}>
@@ -57,8 +58,8 @@ export function EvaluationOf({ evaluation }: { evaluation: Evaluation }) {
           tokens a second
         </Figure>
         {memory && (
-          <Figure label="Memory, most" value={memory.measured_peak ? bytes(memory.measured_peak) : "–"}>
-            {bytes(total(memory.predicted))} predicted
+          <Figure label="Memory, most" value={most ? bytes(most) : "–"}>
+            {bytes(total(memory.predicted))} predicted{memory.evaluation_peak ? " for training" : ""}
           </Figure>
         )}
       </dl>

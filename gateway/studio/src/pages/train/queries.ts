@@ -33,6 +33,20 @@ export const evaluation = (id: string) =>
     queryFn: () => result<Evaluation>(id, "evaluation"),
   });
 
+/** Evaluations on demand, newest first. */
+export const evaluations = queryOptions({
+  queryKey: ["evaluations"],
+  queryFn: async () =>
+    body(await api.GET("/v1/evaluations", { params: { query: { limit: 100, stream: false } } })).data,
+});
+
+export const evaluationResult = (id: string) =>
+  queryOptions({
+    queryKey: ["evaluations", id, "result"],
+    queryFn: async () =>
+      (await (await request(`/v1/evaluations/${encodeURIComponent(id)}/result`)).json()) as Evaluation,
+  });
+
 export const validation = (id: string) =>
   queryOptions({
     queryKey: ["trainings", id, "validation"],

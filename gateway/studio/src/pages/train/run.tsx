@@ -9,6 +9,7 @@ import { Confirm } from "../../ui/dialog";
 import { Bar, ErrorNote, Note, Spinner, Waiting } from "../../ui/feedback";
 import { Page } from "../../ui/page";
 import { Ago, bytes, count } from "../../ui/text";
+import { EvaluateAgain } from "./again";
 import { Chart } from "./chart";
 import type { Course } from "./course";
 import { EvaluationOf } from "./evaluation";
@@ -71,6 +72,7 @@ function Run({ job, above }: { job: Job; above: ReactNode }) {
         {done && job.adapter_generation && <Publish base={job.model} generation={job.adapter_generation} />}
         {results.data && <EvaluationOf evaluation={results.data} />}
         <ErrorNote error={results.error} />
+        {done && <EvaluateAgain job={job} />}
         <section className="card" aria-labelledby="curves">
           <div className="card-head">
             <h2 id="curves">Loss</h2>

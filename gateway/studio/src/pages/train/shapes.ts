@@ -140,6 +140,8 @@ export interface Evaluation {
     predicted: Memory;
     measured_peak: number | null;
     measured?: Memory | null;
+    /** Of an evaluation on demand; the rest is a prediction then. */
+    evaluation_peak?: number | null;
     device_peak: number | null;
     half_lora: Memory;
     full_fine_tuning: Memory;
