@@ -20,8 +20,8 @@ use std::time::Instant;
 
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
-    CrossEncoder, DatanetName, Datapoint, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults,
-    IngestOptions, MiniLm, Query, Rerank, RetrievalMode,
+    CrossEncoder, DatanetName, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
+    Query, Rerank, RetrievalMode,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -24,7 +24,7 @@ MOST = 1e-3
 @torch.no_grad()
 def token_nlls(base, adapter, rows):
     """Of each row the negative log-likelihood, in nats, of each token after the first."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, torch_dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     if adapter is not None:
         model = peft.PeftModel.from_pretrained(model, str(adapter))
     model.eval()

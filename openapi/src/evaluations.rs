@@ -38,9 +38,9 @@ pub struct EvaluationRequest {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// An evaluation, under way or done.
+/// An evaluation, under way or done. (What terms say of a request is an `Evaluation` already.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Evaluation {
+pub struct EvaluationJob {
     /// Names it.
     pub id: String,
     /// `evaluation`.
@@ -76,7 +76,7 @@ pub struct EvaluationList {
     /// `list`.
     pub object: String,
     /// The evaluations.
-    pub data: Vec<Evaluation>,
+    pub data: Vec<EvaluationJob>,
     /// Whether there are more.
     pub has_more: bool,
 }

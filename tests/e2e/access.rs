@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The only endpoints without a credential.
-const PUBLIC: [&str; 2] = ["/healthz", "/readyz"];
+const PUBLIC: [&str; 6] = ["/auth/session", "/auth/login", "/auth/callback", "/auth/logout", "/healthz", "/readyz"];
 
 #[tokio::test]
 async fn everything_but_health_needs_a_credential() {

@@ -228,7 +228,8 @@ async fn qlora_through_the_gateway_is_what_its_adapter_and_its_report_say() {
     // The base is held in four bits, which is what the report predicts of it.
     let memory = &evaluation["memory"];
     let weights = |of: &str| memory[of]["weights"].as_f64().unwrap_or_else(|| panic!("{memory:#}"));
-    assert!(weights("predicted") < 0.6 * weights("half_lora"), "{memory:#}");
+    // The embeddings, a quarter of so small a model, are not.
+    assert!(weights("predicted") < 0.7 * weights("half_lora"), "{memory:#}");
     let said = client.get(&format!("/v1/fine_tuning/jobs/{id}/provenance")).await.ok();
     let config: Value = serde_json::from_str(said["entry"]["config"].as_str().expect("a text")).expect("JSON");
     assert_eq!((&config["method"], &config["use_rslora"]), (&json!("qlora"), &json!(true)), "{config:#}");

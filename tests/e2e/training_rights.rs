@@ -14,8 +14,8 @@ async fn woods(gateway: &Gateway) -> String {
     let (admin, name) = (gateway.admin(), unique("woods"));
     admin.post("/v1/datanets", json!({"name": name})).await.ok();
     let row = |n: usize| {
-        let topic = if n % 2 == 0 { "tree" } else { "sea" };
-        json!({"id": format!("{topic}-{n}"), "title": format!("{topic} {n}"), "text": format!("The {topic} of number {n}."),
+        let topic = if n.is_multiple_of(2) { "tree" } else { "sea" };
+        json!({"id": format!("{topic}-{n}"), "text": format!("The {topic} of number {n}."),
             "contributor": "tests", "metadata": {"topic": topic}})
         .to_string()
     };
@@ -48,7 +48,10 @@ fn directory(gateway: &Gateway, id: &str) -> PathBuf {
 /// The values of a field in a file of lines.
 fn listed(path: PathBuf, field: &str) -> Vec<String> {
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let value = |line: &str| serde_json::from_str::<Value>(line).unwrap()[field].as_str().unwrap().to_owned();
+    let value = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        line[field].as_str().expect("a text").to_owned()
+    };
     text.lines().map(value).collect()
 }
 

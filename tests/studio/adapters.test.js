@@ -31,12 +31,12 @@ test("an adapter of another base is refused with the reasons, and cannot be uplo
 
 test("upload twice, try the second on some requests, and roll back to the first", async () => {
   const page = await open();
-  await upload(page, adapterArchive("smollm2/adapter"), "support");
-  const first = (await api("GET", `/v1/adapters/${BASE}/support`)).generation;
+  await upload(page, adapterArchive("smollm2/adapter"), "helpdesk");
+  const first = (await api("GET", `/v1/adapters/${BASE}/helpdesk`)).generation;
   await page.getByText("There is no other generation").waitFor();
   assert.equal(await page.getByRole("button", { name: "Roll back" }).count(), 0, "there is nothing to roll back to");
-  await upload(page, adapterArchive("smollm2/adapter", 1), "support");
-  const second = (await api("GET", `/v1/adapters/${BASE}/support`)).generation;
+  await upload(page, adapterArchive("smollm2/adapter", 1), "helpdesk");
+  const second = (await api("GET", `/v1/adapters/${BASE}/helpdesk`)).generation;
   assert.notEqual(first, second);
 
   await page.getByRole("button", { name: "Roll back…" }).click();
@@ -45,17 +45,17 @@ test("upload twice, try the second on some requests, and roll back to the first"
   await accessible(page, "roll back");
   await asked.getByRole("button", { name: "Cancel" }).click();
   await asked.waitFor({ state: "detached" });
-  assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).generation, second, "asked about, not done");
+  assert.equal((await api("GET", `/v1/adapters/${BASE}/helpdesk`)).generation, second, "asked about, not done");
   await page.getByRole("button", { name: "Roll back…" }).click();
   await asked.getByRole("button", { name: "Roll back", exact: true }).click();
   await page.getByRole("cell", { name: "rolled back in use" }).waitFor();
-  assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).generation, first);
+  assert.equal((await api("GET", `/v1/adapters/${BASE}/helpdesk`)).generation, first);
 
   await page.getByRole("slider").focus();
   for (let n = 0; n < 15; n += 1) await page.keyboard.press("ArrowRight");
   await page.getByRole("button", { name: "Start the trial" }).click();
   await page.getByText("takes 25% of requests").waitFor();
-  const { canary } = await api("GET", `/v1/adapters/${BASE}/support`);
+  const { canary } = await api("GET", `/v1/adapters/${BASE}/helpdesk`);
   assert.deepEqual(canary, { generation: second, percent: 25 });
   await page.getByRole("button", { name: "End it" }).click();
   await page.getByText("takes 25% of requests").waitFor({ state: "detached" });
@@ -69,30 +69,30 @@ test("upload twice, try the second on some requests, and roll back to the first"
   const gone = page.getByRole("region", { name: "History" }).getByRole("row", { name: second.slice(0, 8) });
   await gone.getByText("deleted").waitFor();
   assert.equal(await gone.getByRole("button", { name: "Publish again" }).count(), 0);
-  assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).generation, first);
+  assert.equal((await api("GET", `/v1/adapters/${BASE}/helpdesk`)).generation, first);
 
   await page.getByRole("button", { name: "Everyone" }).click();
   await page.getByRole("button", { name: "Everyone", pressed: true }).waitFor();
-  assert.equal((await api("GET", `/v1/adapters/${BASE}/support`)).visibility, "public");
+  assert.equal((await api("GET", `/v1/adapters/${BASE}/helpdesk`)).visibility, "public");
   clean(page);
 });
 
 test("the adapter can be chatted with, and its answer's record names the generation", async () => {
   const page = await open();
-  await visit(page, `/adapters/${BASE}/support`);
+  await visit(page, `/adapters/${BASE}/helpdesk`);
   await page.getByRole("link", { name: "Chat with it" }).click();
   await page.getByLabel("Your question").fill("Say hello.");
   await page.keyboard.press("Enter");
   await page.locator(".answer-foot").waitFor({ timeout: 240_000 });
   const [thread] = await threads(page);
-  const { generation } = await api("GET", `/v1/adapters/${BASE}/support`);
+  const { generation } = await api("GET", `/v1/adapters/${BASE}/helpdesk`);
   assert.equal(thread.turns[0].answers[0].attribution.adapter_generation, generation);
   clean(page);
 });
 
 test("who may use it, who does, what it learnt from and how it fits are there to be read", async () => {
   const page = await open();
-  await visit(page, `/adapters/${BASE}/support`);
+  await visit(page, `/adapters/${BASE}/helpdesk`);
   const use = page.getByRole("region", { name: "The generation in use" });
   await use.getByText("Uploaded; what it learnt from is not on record here").waitFor();
   await use.getByRole("button", { name: "How it fits its base" }).click();
@@ -110,10 +110,10 @@ test("who may use it, who does, what it learnt from and how it fits are there to
   await page.getByRole("button", { name: "Grant", exact: true }).click();
   await page.getByText("some-app may use it now").waitFor();
   await page.getByRole("button", { name: "Revoke the grant of some-app" }).waitFor();
-  assert.deepEqual((await api("GET", `/v1/adapters/${BASE}/support/grants`)).data, ["some-app"]);
+  assert.deepEqual((await api("GET", `/v1/adapters/${BASE}/helpdesk/grants`)).data, ["some-app"]);
   await page.getByRole("button", { name: "Revoke the grant of some-app" }).click();
   await page.getByText("some-app may no longer use it").waitFor();
-  assert.deepEqual((await api("GET", `/v1/adapters/${BASE}/support/grants`)).data, []);
+  assert.deepEqual((await api("GET", `/v1/adapters/${BASE}/helpdesk/grants`)).data, []);
   await accessible(page, "an adapter");
   clean(page);
 });

@@ -216,7 +216,7 @@ test("the record is found by its id, with its question and its trail", async () 
   await page.getByLabel("Id of the answer").fill(answered.attribution.id);
   await page.getByRole("button", { name: "Find" }).click();
   await page.getByRole("heading", { name: "What is a hash table?" }).waitFor();
-  await page.getByRole("region", { name: "Source 1" }).getByText(CONTRIBUTOR).waitFor();
+  await page.getByRole("region", { name: "Source 1" }).getByRole("definition").getByText(CONTRIBUTOR).waitFor();
   clean(page);
 });
 
@@ -252,7 +252,7 @@ test("a table with other column names is mapped, and read as its owner meant", a
   const { data } = await api("GET", "/v1/datanets/trees/datapoints?after=4");
   assert.equal(data[0].text, "A moth, found in a relay");
   assert.equal(data[0].contributor, "Grace Hopper");
-  assert.deepEqual(data[0].metadata, { Topic: "bugs" });
+  assert.deepEqual(data[0].metadata, { Topic: "bugs", file: "my-notes--1-.csv", line: 2 });
   clean(page);
 });
 

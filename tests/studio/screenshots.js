@@ -1,6 +1,9 @@
 // Pictures: every page, light and dark, at 1440 and 390 px; and those of docs/tour.md and the README. From nothing:
 //
-//   tests/studio/run node screenshots.js [beginning of the names of some pages | tour]
+//   tests/studio/run node screenshots.js                     all of them
+//   tests/studio/run node screenshots.js train,audit         every page whose name begins so
+//   tests/studio/run node screenshots.js tour                those of the tour and the README
+//   tests/studio/run node screenshots.js tour:home,chat-w    some of them, by the names of their pages
 //
 // The pages' go to tests/studio/screenshots, and are held to what the tests hold every page to; the tour's to docs/pictures.
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -9,17 +12,21 @@ import { accessible, api, browser, clean, open, visit } from "./browser.js";
 import { BASE, file } from "./fixtures.js";
 import { ADAPTER, GLOSSARY, QUESTION, seed, train, trained } from "./seed.js";
 
-const only = process.argv[2];
+const [given = ""] = process.argv.slice(2);
+const onlyTour = /^tour(:|$)/.test(given);
+const names = (onlyTour ? given.slice("tour:".length) : given).split(",");
+const wanted = (name) => names.some((beginning) => name.startsWith(beginning));
 const PAGES = new URL("screenshots/", import.meta.url).pathname;
 const TOUR = new URL("../../docs/pictures/", import.meta.url).pathname;
 mkdirSync(PAGES, { recursive: true });
 
-const WAIT = { timeout: 300_000 };
+/** A machine that does other things as well is slow at learning. */
+const WAIT = { timeout: 1_200_000 };
 const people = await seed();
 const { lena } = people;
 
 const owners = (subject) => ({ threads: `cairn.threads:${subject}`, settings: `cairn.chat-settings:${subject}` });
-const how = { choices: [{ model: BASE, adapter: null }], datanets: [GLOSSARY], temperature: 0, maxTokens: 80, passages: 3 };
+const how = { choices: [{ model: BASE, adapter: null }], datanets: [GLOSSARY], temperature: 0, maxTokens: 96, passages: 4 };
 
 /** An answer, asked once and kept in the browser's own history, so that every picture shows the same. */
 async function answered(question, settings) {
@@ -67,16 +74,20 @@ const thread = await answered(QUESTION, how);
 const record = thread.turns[0].answers[0].attribution.id;
 console.log(thread.turns[0].answers[0].text);
 
-console.log("training");
 const options = { r: 8, lr: 0.001, max_steps: 48, batch_size: 4, gradient_accumulation: 1, max_length: 64, eval_every: 6 };
-const live = await train(lena, "tutor", options);
-const picturedLive = await liveRun(live.id);
-await trained(lena, live.id);
-const careful = await train(lena, "careful-tutor", { ...options, lr: 0.0003 });
-await trained(lena, careful.id);
 const besides = { ...how, maxTokens: 64, choices: [{ model: BASE, adapter: null }, { model: BASE, adapter: "tutor" }] };
-const compared = await answered("Define: Queue", besides);
-console.log(compared.turns[0].answers.map(({ text }) => text).join("\n---\n"));
+let [live, careful, compared, picturedLive] = [{ id: "none" }, { id: "none" }, thread, null];
+// They take minutes: only where a picture shows them.
+if (["train-run", "train-curves", "train-compare", "chat-compare"].some(wanted)) {
+  console.log("training");
+  live = await train(lena, "tutor", options);
+  picturedLive = await liveRun(live.id);
+  await trained(lena, live.id);
+  careful = await train(lena, "careful-tutor", { ...options, lr: 0.0003 });
+  await trained(lena, careful.id);
+  compared = await answered("Define: Queue", besides);
+  console.log(compared.turns[0].answers.map(({ text }) => text).join("\n---\n"));
+}
 
 /** The page of a run while it goes on. */
 async function liveRun(id) {
@@ -96,7 +107,7 @@ const pages = {
   "sign-in": { who: null, path: "/", tour: "tour-sign-in" },
   home: { path: "/", threads: [], tour: "tour-home" },
   "chat-empty": { path: "/chat" },
-  chat: { path: `/chat?thread=${thread.id}`, tour: "tour-chat" },
+  "chat-answer": { path: `/chat?thread=${thread.id}`, tour: "tour-chat" },
   "chat-trail": { path: `/chat?thread=${thread.id}`, then: openTrail, tour: "chat" },
   "chat-why": { path: `/chat?thread=${thread.id}`, then: (page) => openTrail(page).then(() => trailPart(page, "How much it mattered")), tour: "tour-trail" },
   "chat-standing": { path: `/chat?thread=${thread.id}`, then: (page) => openTrail(page).then(() => trailPart(page, "Proof")), tour: "tour-standing" },
@@ -224,7 +235,7 @@ async function addFile(page) {
 /** As small as it can be without being seen: at most 256 colours, chosen for the picture. */
 const small = (picture) => sharp(picture).png({ palette: true, quality: 92, effort: 10 }).toBuffer();
 
-async function show(name, { path, then, who = "lena", threads = [thread, compared], settings }, view) {
+async function show({ path, then, who = "lena", threads = [thread, compared], settings }, view) {
   const credential = who === null ? null : people[who];
   const page = await signedIn({ ...view, threads, credential, ...(settings ? { settings } : {}) });
   await visit(page, path);
@@ -241,10 +252,10 @@ const trouble = [];
 async function everyPage() {
   for (const scheme of ["light", "dark"]) {
     for (const [width, height] of [[1440, 900], [390, 844]]) {
-      for (const [name, wanted] of Object.entries(pages)) {
-        if (only && !name.startsWith(only)) continue;
+      for (const [name, spec] of Object.entries(pages)) {
+        if (!wanted(name)) continue;
         const picture = `${name}-${width}-${scheme}.png`;
-        const page = await show(name, wanted, { width, height, scheme });
+        const page = await show(spec, { width, height, scheme });
         // A page that scrolls as a whole is taken whole; those that scroll inside are taken as they stand.
         const path = `${PAGES}${picture}`;
         await page.evaluate(() => window.scrollTo(0, 0));
@@ -270,19 +281,20 @@ async function tour() {
     bytes += made.length;
     writeFileSync(`${TOUR}${name}.png`, made);
   };
-  await keep("tour-train-live", picturedLive);
-  for (const [name, wanted] of Object.entries(pages)) {
-    if (!wanted.tour) continue;
-    const page = await show(name, wanted, { width: 1440, height: 900, scheme: "light" });
-    await keep(wanted.tour, await page.screenshot({ fullPage: wanted.whole ?? false }));
+  if (picturedLive) await keep("tour-train-live", picturedLive);
+  for (const [name, spec] of Object.entries(pages)) {
+    if (!spec.tour || !wanted(name)) continue;
+    const page = await show(spec, { width: 1440, height: 900, scheme: "light" });
+    if (spec.whole) await page.evaluate(() => window.scrollTo(0, 0));
+    await keep(spec.tour, await page.screenshot({ fullPage: spec.whole ?? false }));
     await page.context().close();
   }
   console.log(`the tour's pictures take ${Math.round(bytes / 1000)} kB`);
   if (bytes > 2_000_000) trouble.push(`the tour's pictures take ${bytes} bytes`);
 }
 
-if (only !== "tour") await everyPage();
-if (!only || only === "tour") await tour();
+if (!onlyTour) await everyPage();
+if (onlyTour || given === "") await tour();
 await browser.close();
 for (const line of trouble) console.error(line);
 process.exitCode = trouble.length > 0 ? 1 : 0;

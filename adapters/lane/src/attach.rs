@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use cairn_adapters::peft::{self, Array};
-use cairn_matrix::{Factor, Form, Matrix, vector};
+use cairn_matrix::{Form, Matrix, vector};
 
 use crate::{
     AttachError, Config,
@@ -42,7 +42,7 @@ struct LayerChange {
 #[derive(Debug, Default)]
 pub(crate) struct LinearChange {
     /// A [r, in] and B' [out, r].
-    pub(crate) low_rank: Option<(Factor, Factor)>,
+    pub(crate) low_rank: Option<(Matrix, Matrix)>,
     /// g - 1, [out].
     pub(crate) gain: Option<Vec<f32>>,
     /// [out]
@@ -82,7 +82,7 @@ impl Attached {
         let vector = |values: &Option<Vec<f32>>| values.as_ref().map_or(0, |values| size_of_val(values.as_slice()));
         let matrix = |matrix: &Option<Matrix>| matrix.as_ref().map_or(0, Matrix::bytes);
         let linear = |change: &LinearChange| {
-            let low_rank = change.low_rank.as_ref().map_or(0, |(a, b)| a.bytes_in_memory() + b.bytes_in_memory());
+            let low_rank = change.low_rank.as_ref().map_or(0, |(a, b)| a.bytes() + b.bytes());
             low_rank + vector(&change.gain) + vector(&change.shift)
         };
         let layer = |layer: &LayerChange| {
@@ -269,26 +269,21 @@ fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>)
     }
     let form = base.matrix.form();
     Ok(LinearChange {
-        low_rank: Some((factor_of(&delta.a.data, r, inputs, form), factor_of(&folded, outputs, r, form))),
+        low_rank: Some((factor_matrix(&delta.a.data, r, inputs, form), factor_matrix(&folded, outputs, r, form))),
         gain: gain.map(|gain| gain.iter().map(|gain| gain - 1.0).collect()),
         shift,
     })
 }
 
-/// Beside a base in f32 the factors are in f32, and beside one in f16 in f16. Beside a quantized base they are in bytes, like it:
-/// half of what f16 takes, of memory and of a step's traffic. The activations are not quantized for them: that changes
-/// SmolLM2's sixth token.
-fn factor_of(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Factor {
+/// Beside a base in f32 the factors are in f32. Beside any other they are in f16: A in Q8_0 would be a quarter smaller, but
+/// its quantized x changes SmolLM2's sixth token.
+fn factor_matrix(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Matrix {
     const MOST: f32 = 60_000.0; // f16 ends at 65,504
-    let factor = match base {
-        Form::Q8_0 | Form::Q4K => Factor::bytes(data, outputs, inputs),
-        // The whole is looked at without leaving early, which the compiler turns into vector instructions.
-        Form::F16 if data.iter().fold(true, |small, value| small & (value.abs() < MOST)) => {
-            Factor::dense(data, outputs, inputs, Form::F16)
-        }
-        _ => Factor::dense(data, outputs, inputs, Form::F32),
-    };
-    factor.expect("the shape has been checked")
+    // The whole is looked at without leaving early, which the compiler turns into vector instructions.
+    let small = data.iter().fold(true, |small, value| small & (value.abs() < MOST));
+    let form = if base != Form::F32 && small { Form::F16 } else { Form::F32 };
+    let matrix = Matrix::quantize(data, outputs, inputs, form);
+    matrix.expect("these forms take rows of any length, and the data has been checked")
 }
 
 fn embedding_change(path: &str, delta: &peft::Delta, base: &Matrix) -> Result<EmbeddingChange, AttachError> {

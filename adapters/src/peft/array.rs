@@ -1,6 +1,6 @@
 //! [`Array`]: numbers with a shape, and their way out of and into safetensors.
 
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use half::{bf16, f16};
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::FormatError;
@@ -20,7 +20,7 @@ impl Array {
         let bytes = view.data();
         let data: Vec<f32> = match view.dtype() {
             Dtype::F32 => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
-            Dtype::F16 => halves(bytes),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|word| f16::from_le_bytes(*word).to_f32()).collect(),
             Dtype::BF16 => bytes.as_chunks().0.iter().map(|word| bf16::from_le_bytes(*word).to_f32()).collect(),
             other => return Err(FormatError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
         };
@@ -42,17 +42,4 @@ impl Array {
     pub fn bytes(&self) -> usize {
         self.data.len() * size_of::<f32>()
     }
-}
-
-/// Numbers in f16, which the processor converts eight at a time where they are asked for as a slice.
-fn halves(bytes: &[u8]) -> Vec<f32> {
-    let words = bytes.as_chunks::<2>().0;
-    let mut data = vec![0.0; words.len()];
-    let mut aligned = [f16::ZERO; 512];
-    for (words, data) in words.chunks(aligned.len()).zip(data.chunks_mut(512)) {
-        let aligned = &mut aligned[..words.len()];
-        aligned.iter_mut().zip(words).for_each(|(half, word)| *half = f16::from_le_bytes(*word));
-        aligned.convert_to_f32_slice(data);
-    }
-    data
 }

@@ -270,7 +270,11 @@ fn whole(value: f64) -> Value {
 
 fn peft_config(fields: &Map<String, Value>) -> Result<peft::Config, TrainError> {
     let bytes = serde_json::to_vec(fields).expect("a map of plain values");
-    Ok(peft::Config::parse(&bytes, &Limits::default())?)
+    peft::Config::parse(&bytes, &Limits::default()).map_err(|error| match error {
+        // Nothing was read from a file yet: what is wrong is what was asked for.
+        peft::FormatError::ConfigField { field, value, reason } => TrainError::option(field, value, reason),
+        error => error.into(),
+    })
 }
 
 /// A name that matches nothing is a mistake, also where another one matches.

@@ -174,7 +174,7 @@ pub fn loading(file: u64, options: &TrainOptions) -> f64 {
     file as f64 / if options.form() == BaseForm::Nf4 { QUANTIZED_A_SECOND } else { READ_A_SECOND }
 }
 
-/// Bytes of files that are read a second, measured on two cores with the files in the system's cache.
+/// Bytes of files that are read a second: an estimate for two idle cores with the files in the system's cache.
 const READ_A_SECOND: f64 = 800e6;
 /// The same, where they are brought into NF4.
 const QUANTIZED_A_SECOND: f64 = 200e6;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use cairn_openapi::{
-    evaluations::{Evaluation as WireEvaluation, EvaluationRequest},
+    evaluations::{EvaluationJob, EvaluationRequest},
     fine_tuning::{FineTuningEvent, RowTemplate},
 };
 use cairn_trainer::{
@@ -29,6 +29,7 @@ use super::{Global, client::Events, worker};
 ///
 /// With datanet:NAME the gateway does it, on rows that you were granted for evaluation, with an adapter that it serves.
 #[derive(Args)]
+#[command(about = "Compare an adapter with its base on rows of a file or a datanet")]
 pub(crate) struct Eval {
     /// Rows to evaluate on: a file (chat, alpaca, sharegpt, prompt/completion or text), or datanet:NAME
     #[arg(required_unless_present = "worker", value_name = "FILE|datanet:NAME")]
@@ -102,6 +103,12 @@ async fn here(global: &Global, command: Eval, output: &Path, spinner: &ProgressB
     let base = command.base.context("--base is missing")?;
     let serving = global.config()?.models_dir.join(&base).join("serving");
     anyhow::ensure!(serving.is_dir(), "{base} was not pulled; `cairn models` lists what is there");
+    if let Some(adapter) = &command.adapter {
+        anyhow::ensure!(
+            Path::new(adapter).join("adapter_config.json").is_file(),
+            "there is no adapter in {adapter}: adapter_config.json is missing; `cairn train` writes it to adapter/ in its output"
+        );
+    }
     let spec = EvaluationSpec {
         serving,
         name: command.adapter.clone().unwrap_or_else(|| format!("{base}, without an adapter")),
@@ -145,7 +152,7 @@ async fn through_gateway(
         metadata: None,
     };
     let client = global.client()?;
-    let made: WireEvaluation = client.json(Method::POST, "/v1/evaluations", &request).await?;
+    let made: EvaluationJob = client.json(Method::POST, "/v1/evaluations", &request).await?;
     let path = format!("/v1/evaluations/{}", made.id);
     let answer = client.send(client.request(Method::GET, &format!("{path}/events?stream=true"))).await?;
     let mut events = Events::new(answer);
@@ -154,7 +161,7 @@ async fn through_gateway(
             spinner.set_message(event.message);
         }
     }
-    let ended: WireEvaluation = client.get(&path).await?;
+    let ended: EvaluationJob = client.get(&path).await?;
     if let Some(error) = ended.error {
         anyhow::bail!("{}", error.message);
     }

@@ -118,9 +118,8 @@ enum Command {
     Access(access::Access),
     /// Upload, publish and roll back LoRA adapters
     Adapters(adapters::Adapters),
-    /// Train a LoRA or QLoRA adapter and evaluate it
+    // What these two do takes more than a line, which a comment here would hide.
     Train(train::Train),
-    /// Compare an adapter with its base on rows of a file
     Eval(eval::Eval),
     /// Show configuration
     Config(ConfigCommand),

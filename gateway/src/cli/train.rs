@@ -45,7 +45,7 @@ use super::{Global, worker};
 ///   user      = "Define: {title}"
 ///   assistant = "{text}"
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(about = "Train a LoRA or QLoRA adapter and evaluate it", verbatim_doc_comment)]
 pub(crate) struct Train {
     /// What to train
     #[arg(value_name = "FILE.toml", required_unless_present = "worker")]

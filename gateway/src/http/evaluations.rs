@@ -8,7 +8,7 @@ use actix_web::{
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
-    evaluations::{Evaluation, EvaluationList, EvaluationRequest},
+    evaluations::{EvaluationJob, EvaluationList, EvaluationRequest},
     fine_tuning::{Deleted, FineTuningError, FineTuningEvent, FineTuningEvents, PageQuery},
 };
 use cairn_trainer::job;
@@ -27,13 +27,13 @@ use crate::{
 
 /// Compares a published adapter with its base on rows of a file or a datanet, in a process of its own. The data is checked
 /// first: what is wrong with it is the answer.
-#[utoipa::path(operation_id = "create_evaluation", tag = "evaluations", request_body = EvaluationRequest, responses((status = 200, body = Evaluation), (status = 400, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "create_evaluation", tag = "evaluations", request_body = EvaluationRequest, responses((status = 200, body = EvaluationJob), (status = 400, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 #[post("/v1/evaluations")]
 pub(crate) async fn create(
     caller: Allowed<Trainers>,
     state: Data<AppState>,
     request: Json<EvaluationRequest>,
-) -> Result<Json<Evaluation>, ApiError> {
+) -> Result<Json<EvaluationJob>, ApiError> {
     let state = state.into_inner();
     let stored = evaluations::create(&state, &caller, request.into_inner()).await?;
     Ok(Json(described(&state, stored)))
@@ -59,24 +59,24 @@ pub(crate) async fn list(
 }
 
 /// Where an evaluation stands.
-#[utoipa::path(operation_id = "retrieve_evaluation", tag = "evaluations", responses((status = 200, body = Evaluation), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "retrieve_evaluation", tag = "evaluations", responses((status = 200, body = EvaluationJob), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/evaluations/{id}")]
 pub(crate) async fn retrieve(
     caller: Allowed<Trainers>,
     state: Data<AppState>,
     id: Path<String>,
-) -> Result<Json<Evaluation>, ApiError> {
+) -> Result<Json<EvaluationJob>, ApiError> {
     Ok(Json(described(&state, known(&state, &caller, &id)?)))
 }
 
 /// Ends an evaluation.
-#[utoipa::path(operation_id = "cancel_evaluation", tag = "evaluations", responses((status = 200, body = Evaluation), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "cancel_evaluation", tag = "evaluations", responses((status = 200, body = EvaluationJob), (status = 400, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 #[post("/v1/evaluations/{id}/cancel")]
 pub(crate) async fn cancel(
     caller: Allowed<Trainers>,
     state: Data<AppState>,
     id: Path<String>,
-) -> Result<Json<Evaluation>, ApiError> {
+) -> Result<Json<EvaluationJob>, ApiError> {
     let stored = known(&state, &caller, &id)?;
     if !evaluations::cancel(&state.config, &stored)? {
         let message = format!("{} is {} and cannot be cancelled", stored.id, stored.status.name());
@@ -201,8 +201,8 @@ fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverS
 /// How often a followed evaluation is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-fn renamed(events: Vec<FineTuningEvent>) -> Vec<FineTuningEvent> {
-    events.into_iter().map(|event| FineTuningEvent { object: "evaluation.event".into(), ..event }).collect()
+fn renamed(noted: Vec<FineTuningEvent>) -> Vec<FineTuningEvent> {
+    noted.into_iter().map(|event| FineTuningEvent { object: "evaluation.event".into(), ..event }).collect()
 }
 
 fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredEvaluation, ApiError> {
@@ -210,12 +210,12 @@ fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredEvaluation
         .ok_or_else(|| ApiError::new(Code::NotFound, format!("there is no evaluation {id:?}")))
 }
 
-fn described(state: &AppState, stored: StoredEvaluation) -> Evaluation {
-    let events = job::events(&evaluations::directory(&state.config, &stored.id), 0);
-    let progress = events.ok().and_then(|(entries, _)| {
+fn described(state: &AppState, stored: StoredEvaluation) -> EvaluationJob {
+    let noted = job::events(&evaluations::directory(&state.config, &stored.id), 0);
+    let progress = noted.ok().and_then(|(entries, _)| {
         entries.into_iter().rev().find(|entry| entry.data["event"] == "progress").map(|entry| entry.data)
     });
-    Evaluation {
+    EvaluationJob {
         id: stored.id,
         object: "evaluation".into(),
         created_at: seconds(&stored.created_at),

@@ -169,8 +169,8 @@ fn summary(stored: &StoredAttribution) -> Result<AttributionSummary, ApiError> {
 /// The beginning of what was asked: the last message of a user, or the prompt.
 fn question(request: &Value) -> String {
     let body: Value = request.as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
-    let messages = body["messages"].as_array().into_iter().flatten();
-    let last = messages.filter(|message| message["role"] == "user").next_back().map(|message| &message["content"]);
+    let mut messages = body["messages"].as_array().into_iter().flatten();
+    let last = messages.rfind(|message| message["role"] == "user").map(|message| &message["content"]);
     let said = match last.unwrap_or(&body["prompt"]) {
         Value::Array(parts) => {
             let texts = parts.iter().filter_map(|part| part["text"].as_str().or(part.as_str()));

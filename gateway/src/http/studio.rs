@@ -149,8 +149,8 @@ mod tests {
         let (plain_headers, plain) = fetched("gzip;q=0, identity").await;
         assert!(plain_headers.get(CONTENT_ENCODING).is_none());
         assert_ne!(headers.get(ETAG), plain_headers.get(ETAG));
-        assert_eq!(plain, Files::get(&asset).unwrap().data);
-        assert_eq!(zipped, Files::get(&format!("{asset}.gz")).unwrap().data);
+        assert_eq!(plain, *Files::get(&asset).unwrap().data);
+        assert_eq!(zipped, *Files::get(&format!("{asset}.gz")).unwrap().data);
         assert!(zipped.len() < plain.len());
     }
 

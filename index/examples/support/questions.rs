@@ -15,7 +15,6 @@ pub(crate) fn first_sentence(entry: &Datapoint) -> Option<String> {
 }
 
 /// The same for a dictionary of the language: the first sentence that has 5 words, without what stands in brackets.
-
 pub(crate) fn first_definition(entry: &Datapoint) -> Option<String> {
     let (_, body) = entry.text.split_once("\n\n")?;
     let (mut plain, mut depth) = (String::new(), 0_usize);
@@ -78,7 +77,6 @@ impl Found {
     }
 
     /// All of it.
-
     pub(crate) fn json(&self) -> Value {
         json!({
             "questions": self.ranks.len(),

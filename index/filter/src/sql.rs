@@ -25,7 +25,10 @@ fn within(expression: &Expression, negated: bool) -> String {
         Expression::Test(field, Test::Compare(Comparison::Unequal, value)) => {
             format!("(NOT {})", never_null(&equal(field, value)))
         }
-        Expression::Test(field, test) if negated => never_null(&condition_of(field, test)),
+        // Lance looks for columns with an index in what is not wrapped, and fails over functions of metadata.
+        Expression::Test(field, test) if negated || matches!(field, Field::Metadata(_)) => {
+            never_null(&condition_of(field, test))
+        }
         Expression::Test(field, test) => condition_of(field, test),
     }
 }

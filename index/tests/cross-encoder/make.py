@@ -46,7 +46,8 @@ def main() -> None:
     model.save_pretrained(".", safe_serialization=True)
     scores = []
     for query, passage in PAIRS:
-        encoded = tokenizer(query, passage, truncation="only_second", max_length=512, return_tensors="pt")
+        # A list of pairs: one pair alone, with an empty passage, would be read as no pair.
+        encoded = tokenizer([(query, passage)], truncation="only_second", max_length=512, return_tensors="pt")
         with torch.no_grad():
             scores.append(model(**encoded).logits.item())
     pairs = [{"query": q, "passage": p, "score": s} for (q, p), s in zip(PAIRS, scores)]

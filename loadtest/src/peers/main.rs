@@ -38,7 +38,7 @@ enum Command {
     /// Write random LoRA adapters for a base as PEFT directories; print its heads and key heads
     Adapters(Adapters),
     /// Run every case against every engine, in rounds, and write the report
-    Compare(Compare),
+    Compare(Box<Compare>),
     /// Prove in seconds that the load generator works against a running gateway
     Smoke(smoke::Smoke),
 }

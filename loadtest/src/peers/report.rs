@@ -207,7 +207,7 @@ mod tests {
         has("| one stream: prefill, tokens/s | 300 (300-300) | 100 (100-100) | 400 (400-400) | 3.00 | 0.75 |");
         has("| prefill, to llama.cpp | 3.00 times | 2 times | met |");
         has("| prefill, to mistral.rs | 0.75 times | at the least 1 | **not met** |");
-        has("| added to the first token by an adapter not in memory, ms | 100.00 (98.00 to 130.00) | 3 |");
+        has("| added to the first token by an adapter not in memory, ms | 100.00 (100.00 to 130.00) | 3 |");
         has("| added by an adapter not in memory | 100.00 ms | under 25 ms | **not met** |");
         has("| cost to the base of adapters in memory, unused | 1.0 % | under 2 % | met |");
         has("> **Warning.** busy");

@@ -19,7 +19,6 @@
 
 mod activations;
 mod blocks;
-mod factor;
 mod form;
 mod kernel;
 mod low_rank;
@@ -29,7 +28,6 @@ mod product;
 mod threads;
 pub mod vector;
 
-pub use factor::Factor;
 pub use form::{Form, MatrixError};
 pub use low_rank::{Changes, Gain, LowRank, multiply_adapted};
 pub use matrix::Matrix;

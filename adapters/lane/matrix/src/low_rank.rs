@@ -16,9 +16,9 @@ use std::{
 };
 
 use crate::{
-    Factor, Product, Threads, Write,
+    Matrix, Product, Threads, Write,
     kernel::{Isa, Thin},
-    packed::{Line, PANEL},
+    packed::PANEL,
     product::{Columns, Prepared},
 };
 
@@ -38,10 +38,10 @@ pub struct LowRank<'a> {
     pub product: usize,
     /// Which rows.
     pub rows: Range<usize>,
-    /// A [r, in].
-    pub a: &'a Factor,
-    /// B [out, r].
-    pub b: &'a Factor,
+    /// A [r, in], in f32 or f16.
+    pub a: &'a Matrix,
+    /// B [out, r], in f32 or f16.
+    pub b: &'a Matrix,
     /// Alpha / r, or alpha / sqrt(r), where B does not have it in itself, times the request's weight.
     pub scale: f32,
 }
@@ -93,11 +93,7 @@ fn multiply_adapted_with(
         if part < firsts {
             let _counted = Counted(&ended);
             let share = downs.len() * part / firsts..downs.len() * (part + 1) / firsts;
-            let share = &downs[share];
-            for (at, (update, rows)) in share.iter().enumerate() {
-                let ahead = share.get(at + 1).filter(|_| rows.start == 0).map_or(&[][..], |(next, _)| next.a_lines());
-                update.down(isa, rows.clone(), ahead);
-            }
+            downs[share].iter().for_each(|(update, rows)| update.down(isa, rows.clone()));
             return;
         }
         base.run_part(part - firsts, rest, |product, panels, y| {
@@ -108,10 +104,7 @@ fn multiply_adapted_with(
             if !of_product.is_empty() {
                 threads.wait_for(|| ended.load(Acquire) == firsts);
             }
-            for (at, update) in of_product.iter().enumerate() {
-                let ahead = of_product.get(at + 1).map_or(&[][..], |next| next.b.lines(panels.clone()));
-                update.up(isa, panels.clone(), y, ahead);
-            }
+            of_product.iter().for_each(|update| update.up(isa, panels.clone(), y));
         });
     });
     base.end(threads);
@@ -166,23 +159,19 @@ impl<'a> Deref for Update<'a> {
 
 impl Update<'_> {
     /// x Aᵀ for some of the rows, counted from the update's first.
-    fn down(&self, isa: Isa, rows: Range<usize>, ahead: &[Line]) {
+    fn down(&self, isa: Isa, rows: Range<usize>) {
         let x = &self.x[rows.start * self.a.inputs()..rows.end * self.a.inputs()];
-        let matrix = self.a;
-        Thin { matrix, panels: 0..matrix.panels(), ahead, x, y: &self.t, rows, write: Write::Set }.run(isa);
-    }
-
-    fn a_lines(&self) -> &[Line] {
-        self.a.lines(0..self.a.panels())
+        let matrix = &self.a.packed;
+        Thin { matrix, panels: 0..matrix.panels(), x, y: &self.t, rows, write: Write::Set }.run(isa);
     }
 
     /// y += scale · (x Aᵀ) Bᵀ in some panels.
-    fn up(&self, isa: Isa, panels: Range<usize>, y: &Columns, ahead: &[Line]) {
+    fn up(&self, isa: Isa, panels: Range<usize>, y: &Columns) {
         // SAFETY: all parts that write to it have ended.
         #[allow(unsafe_code)]
         let x = unsafe { self.t.whole() };
         let write = Write::Add(self.scale);
-        Thin { matrix: self.b, panels, ahead, x, y, rows: self.rows.clone(), write }.run(isa);
+        Thin { matrix: &self.b.packed, panels, x, y, rows: self.rows.clone(), write }.run(isa);
     }
 }
 
@@ -210,7 +199,7 @@ impl Drop for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Form, Matrix};
+    use crate::Form;
 
     /// Reproducible numbers of very different sizes, as activations have.
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -230,9 +219,6 @@ mod tests {
                 Matrix::quantize(&numbers(out * inp, seed), out, inp, form).unwrap()
             };
             let (w, a, b) = (matrix(out, inp, 1, Form::F32), matrix(r, inp, 2, form), matrix(out, r, 3, form));
-            let factor =
-                |out: usize, inp: usize, seed: u32| Factor::dense(&numbers(out * inp, seed), out, inp, form).unwrap();
-            let (thin_a, thin_b) = (factor(r, inp, 2), factor(out, r, 3));
             let gain = numbers(out, 4);
             for rows in [1, 2, 3, 4, 7, 8, 15, 40] {
                 let x = numbers(rows * inp, 5);
@@ -249,83 +235,11 @@ mod tests {
                         let products = &mut [Product { matrix: &w, x: &x, rows, y: &mut y, write: Write::Set }];
                         let changes = Changes {
                             gains: vec![Gain { product: 0, rows: 0..rows, factors: &gain }],
-                            updates: vec![LowRank { product: 0, rows: 0..rows, a: &thin_a, b: &thin_b, scale: 0.25 }],
+                            updates: vec![LowRank { product: 0, rows: 0..rows, a: &a, b: &b, scale: 0.25 }],
                         };
                         multiply_adapted_with(isa, &Threads::new(threads), products, &changes, &mut Vec::new());
                         let same = y.iter().zip(&expected).all(|(y, expected)| y.to_bits() == expected.to_bits());
                         assert!(same, "{isa:?}, {threads} threads, {rows} rows of {inp} to {out}, rank {r}, {form}");
-                    }
-                }
-            }
-        }
-    }
-
-    /// In bytes: against f64 over the rounded numbers, and the same bits on every instruction set, alone and among others.
-    #[test]
-    fn factors_in_bytes_give_their_own_numbers_whatever_computes_them() {
-        for (inp, out, r) in [(576, 72, 16), (1536, 33, 5), (130, 49, 40), (31, 16, 1)] {
-            let factor =
-                |out: usize, inp: usize, seed: u32| Factor::bytes(&numbers(out * inp, seed), out, inp).unwrap();
-            let w = Matrix::quantize(&numbers(out * inp, 1), out, inp, Form::F32).unwrap();
-            let factors: Vec<(Factor, Factor)> =
-                (0..3).map(|i| (factor(r, inp, 2 + 2 * i), factor(out, r, 3 + 2 * i))).collect();
-            let rows = 14;
-            let x = numbers(rows * inp, 9);
-            // Rows 0 to 3 use the first, 4 the second, the rest the third.
-            let of = |row: usize| if row < 4 { 0 } else { 1 + usize::from(row > 4) };
-            let run = |isa: Isa, threads: usize, chosen: Range<usize>| {
-                let mut y = vec![f32::NAN; chosen.len() * out];
-                let mut updates = Vec::new();
-                for (which, of_which) in [(0, 0..4), (1, 4..5), (2, 5..rows)] {
-                    let (start, end) = (of_which.start.max(chosen.start), of_which.end.min(chosen.end));
-                    if start < end {
-                        let (a, b) = &factors[which];
-                        let rows = start - chosen.start..end - chosen.start;
-                        updates.push(LowRank { product: 0, rows, a, b, scale: 0.25 });
-                    }
-                }
-                let x = &x[chosen.start * inp..chosen.end * inp];
-                let products = &mut [Product { matrix: &w, x, rows: chosen.len(), y: &mut y, write: Write::Set }];
-                let changes = Changes { gains: Vec::new(), updates };
-                multiply_adapted_with(isa, &Threads::new(threads), products, &changes, &mut Vec::new());
-                y
-            };
-            let expected = run(Isa::Portable, 1, 0..rows);
-            for (row, y) in expected.chunks(out).enumerate() {
-                let (a, b) = &factors[of(row)];
-                let dot =
-                    |w: &[f32], x: &[f32]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
-                let line = |factor: &Factor, i: usize| {
-                    let mut line = vec![0.0; factor.inputs()];
-                    factor.row(i, &mut line);
-                    line
-                };
-                let x = &x[row * inp..(row + 1) * inp];
-                let t: Vec<f64> = (0..r).map(|i| dot(&line(a, i), x)).collect();
-                for (o, y) in y.iter().enumerate() {
-                    let mut base = vec![0.0; inp];
-                    w.row(o, &mut base);
-                    let up: f64 = line(b, o).iter().zip(&t).map(|(b, t)| f64::from(*b) * t).sum();
-                    let (exact, size) = (
-                        dot(&base, x) + 0.25 * up,
-                        dot(
-                            &base.iter().map(|w| w.abs()).collect::<Vec<_>>(),
-                            &x.iter().map(|x| x.abs()).collect::<Vec<_>>(),
-                        ) + 1e4,
-                    );
-                    assert!(
-                        (f64::from(*y) - exact).abs() < 2e-6 * size + 1e-4 * up.abs(),
-                        "{y} for {exact}, row {row}, {o}"
-                    );
-                }
-            }
-            for isa in Isa::available() {
-                for threads in [1, 3] {
-                    let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-                    assert!(same(&run(isa, threads, 0..rows), &expected), "{isa:?}, {threads} threads, rank {r}");
-                    for row in 0..rows {
-                        let alone = run(isa, threads, row..row + 1);
-                        assert!(same(&alone, &expected[row * out..(row + 1) * out]), "{isa:?}, row {row} alone");
                     }
                 }
             }

@@ -27,7 +27,7 @@ pub(crate) const PANEL: usize = 2 * LANES;
 pub(crate) struct Line(pub(crate) [u8; 64]);
 
 impl Line {
-    pub(crate) const ZERO: Self = Self([0; 64]);
+    const ZERO: Self = Self([0; 64]);
 
     /// The f32 at an index below 16.
     pub(crate) fn float(&self, i: usize) -> f32 {
@@ -203,10 +203,6 @@ impl Packed {
         let start = p * panel_lines(self.form, self.inputs, 2);
         let lines = &self.lines[start..][..panel_lines(self.form, self.inputs, groups)];
         Panel { lines, groups, form: self.form }
-    }
-
-    pub(crate) fn all_lines(&self) -> &[Line] {
-        &self.lines
     }
 
     pub(crate) fn bytes(&self) -> usize {

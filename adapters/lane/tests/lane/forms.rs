@@ -94,7 +94,7 @@ fn a_decoder_of_each_form_equals_one_of_its_rounded_numbers_in_f32() {
     checkpoint(stored.path(), |_| {});
     let prompt: Vec<u32> = (0..40).map(|i| i * 37 % VOCABULARY as u32).collect();
     // f16 is computed with in f32; the others quantize their activations to 8 bits.
-    for (form, most) in [(Form::F16, 1e-4), (Form::Q8_0, 0.02), (Form::Q4K, 0.02)] {
+    for (form, most) in [(Form::F16, 1e-4_f32), (Form::Q8_0, 0.05), (Form::Q4K, 0.05)] {
         let rounded = tempfile::tempdir().unwrap();
         checkpoint(rounded.path(), |numbers| {
             let bytes = form.encode(numbers);
@@ -108,6 +108,8 @@ fn a_decoder_of_each_form_equals_one_of_its_rounded_numbers_in_f32() {
             let size = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
             let off = expected.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
             let off = (off / expected.len() as f32).sqrt() / size;
+            // The adapter's factors are in f16 beside such a base, and in f32 beside the reference.
+            let most = if adapted { most.max(1e-3) } else { most };
             assert!(off < most, "{form}, adapter {adapted}: logits are off by {off} of their size");
             assert!(expected.iter().any(|x| x.abs() > 0.1), "{form}: logits of nothing");
         }

@@ -201,7 +201,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why a job failed, in one line, and how to mend it where the disk is at fault. Where the directory is is nobody's business.
 #[must_use]
 pub fn reason(dir: &Path, error: &JobError) -> String {
-    let said = told(error).replace(&format!("{}/", dir.display()), "");
+    let mut said = told(error);
+    // As it was given, and as files in it call it.
+    for home in [std::path::absolute(dir), dir.canonicalize()].into_iter().flatten() {
+        said = said.replace(&format!("{}/", home.display()), "");
+    }
     if out_of_room(error) {
         format!("{said}; make room on the disk and resume: what the last checkpoint has is not lost")
     } else {

@@ -43,7 +43,7 @@ impl Evaluation {
         let count = |verdict| self.metrics.iter().filter(|metric| metric.verdict() == verdict).count();
         let (rows, trained) = (self.held_out.rows, !self.training_loss.is_empty());
         let (better, worse, unclear) = (count(Verdict::Better), count(Verdict::Worse), count(Verdict::Unclear));
-        let alone = self.metrics.iter().all(|metric| metric.adapter.is_none());
+        let alone = !self.metrics.is_empty() && self.metrics.iter().all(|metric| metric.adapter.is_none());
         let verdicts = format!(
             "<p class=\"verdicts\"><span class=\"better\">{better} better</span> <span class=\"worse\">{worse} worse</span> \
              <span class=\"unclear\">{unclear} unclear</span></p>"

@@ -147,6 +147,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/attributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Finds records, newest first: by model, adapter, subject, contributor, datanet and time. Auditors and administrators find
+         *     all; others those of their own answers.
+         */
+        get: operations["list_attributions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/attributions/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The records that a query finds, newest first, as JSON lines: each line is a proof bundle, which `cairn verify` takes as a
+         *     file of its own. A record whose proof cannot be made any more is a line with its `id` and an `error`. The header
+         *     `x-cairn-next` is there when there are more; give it as `after`.
+         */
+        get: operations["export_attributions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/attributions/{id}/entry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the log says of an answer, with the proof that it says so: public numbers and commitments, neither question nor
+         *     answer. For whoever may see the record, and for those whose datapoints, or whose datanets', were in the prompt.
+         */
+        get: operations["attribution_entry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/attributions/{id}": {
         parameters: {
             query?: never;
@@ -211,7 +272,8 @@ export interface paths {
         };
         /**
          * Who contributed what to which answer: a line for each contributor and datanet of each answer, oldest first, at most
-         *     10,000 at once. Auditors and administrators see all; others those of datanets that they own.
+         *     10,000 at once. Auditors and administrators see all; others those of datanets that they own, and those with passages that
+         *     they contributed: of these lines their own passages, and shares where nobody else is counted under the same name.
          */
         get: operations["ledger"];
         put?: never;
@@ -231,7 +293,8 @@ export interface paths {
         };
         /**
          * A contributor's pseudonym in the log, what opens it, and the log's signed word on how many records use their data.
-         *     With it a contributor can check that every use is shown: the counts in those records are 1, 2, 3, …
+         *     With it a contributor can check that every use is shown: the counts in those records are 1, 2, 3, … For auditors, and for
+         *     whoever contributed all that is counted under the name.
          */
         get: operations["contributor_uses"];
         put?: never;
@@ -855,6 +918,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/adapters/{base}/{name}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Brings what an alias means into memory, and answers when it is there: its base in the lane, the generation (and that of a
+         *     canary) attached; or, for a base that the lane does not know, the weights with the adapter merged into them. The next
+         *     request then need not wait. It stays until other adapters need the room.
+         */
+        post: operations["load_adapter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/adapters/{base}/{name}/history": {
         parameters: {
             query?: never;
@@ -862,7 +946,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What an alias has meant, latest first. */
+        /** What an alias has meant, latest first, and what rolling back would lead to. */
         get: operations["adapter_history"];
         put?: never;
         post?: never;
@@ -902,6 +986,95 @@ export interface paths {
         post?: never;
         /** Deletes a generation of the caller's. Requests that began with it finish with it. */
         delete: operations["delete_adapter_generation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapter_generations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Generations on a base, also those that no alias means: with the report of their upload, and the training run that they
+         *     came of. The caller's own; administrators may name another owner.
+         */
+        get: operations["list_adapter_generations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapters/{base}/{name}/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The subjects an alias is granted to. For its owner. */
+        get: operations["list_adapter_grants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapters/{base}/{name}/uses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who uses an alias: answers by subject and generation, since the alias was made. For its owner. */
+        get: operations["list_adapter_uses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapter_quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What every owner of adapters stores, and may store. */
+        get: operations["list_adapter_quotas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapter_quotas/{owner}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives an owner a quota of its own. What is stored already stays; more is refused. */
+        put: operations["set_adapter_quota"];
+        post?: never;
+        /** Gives an owner the default quota again. */
+        delete: operations["reset_adapter_quota"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1128,7 +1301,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Checkpoints of a job, newest first. */
+        /** Checkpoints of a job that it can be resumed from, newest first. The last ones are kept. */
         get: operations["fine_tuning_checkpoints"];
         put?: never;
         post?: never;
@@ -1226,6 +1399,113 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Evaluations of the caller (an administrator's: everyone's), newest first. */
+        get: operations["list_evaluations"];
+        put?: never;
+        /**
+         * Compares a published adapter with its base on rows of a file or a datanet, in a process of its own. The data is checked
+         *     first: what is wrong with it is the answer.
+         */
+        post: operations["create_evaluation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where an evaluation stands. */
+        get: operations["retrieve_evaluation"];
+        put?: never;
+        post?: never;
+        /** Forgets an evaluation that has ended, with its copy of the rows and its results. */
+        delete: operations["delete_evaluation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends an evaluation. */
+        post: operations["cancel_evaluation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened in an evaluation, newest first; with `stream` as server-sent events, oldest first, until it has ended. */
+        get: operations["evaluation_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations/{id}/result": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The result: metrics with intervals, answers side by side, memory, speed. */
+        get: operations["evaluation_result"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The result as one page for people. */
+        get: operations["evaluation_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -1278,6 +1558,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{id}/rejections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What an ingest could not take: all of it, as lines and reasons. Kept for thirty days. */
+        get: operations["job_rejections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -1310,7 +1607,8 @@ export interface paths {
         delete: operations["revoke_key"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes what an API key may do, and how much, at once. The last key of an administrator stays one. */
+        patch: operations["change_key"];
         trace?: never;
     };
     "/v1/me": {
@@ -1398,6 +1696,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Requests and tokens by day, subject, key and model, latest day first. Auditors and administrators see everyone's, others
+         *     their own.
+         */
+        get: operations["usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/log/checkpoint": {
         parameters: {
             query?: never;
@@ -1439,7 +1757,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The log's name and public key, as `cairn.pub` holds them. */
+        /** The log's name and public key, as `cairn.pub` holds them, and every change of that key. */
         get: operations["log_key"];
         put?: never;
         post?: never;
@@ -1694,6 +2012,13 @@ export interface components {
             /** @description When it last changed, RFC 3339 in UTC. */
             updated_at: string;
         };
+        /** @description Who an alias is granted to. */
+        AdapterGrants: {
+            /** @description `list`. */
+            object: string;
+            /** @description Subjects, in order. Grants take effect while the visibility is `granted`. */
+            data: string[];
+        };
         /** @description A page of aliases. */
         AdapterList: {
             /** @description `list`. */
@@ -1702,6 +2027,34 @@ export interface components {
             data: components["schemas"]["AdapterAlias"][];
             /** @description Give it as `after` for the next page; null = this was the last. */
             next?: string | null;
+        };
+        /** @description How much one owner may store, and does. */
+        AdapterQuota: {
+            /** @description The owner. */
+            owner: string;
+            /**
+             * Format: int64
+             * @description Generations that are stored.
+             */
+            generations: number;
+            /**
+             * Format: int64
+             * @description Bytes of their files.
+             */
+            bytes: number;
+            /** @description How much may be. */
+            limits: components["schemas"]["QuotaLimits"];
+            /** @description Whether that is a quota of its own, not the default. */
+            own: boolean;
+        };
+        /** @description How much owners may store, and do. */
+        AdapterQuotas: {
+            /** @description `list`. */
+            object: string;
+            /** @description Whoever stores adapters or has a quota of their own. */
+            data: components["schemas"]["AdapterQuota"][];
+            /** @description What holds for everyone else. */
+            default: components["schemas"]["QuotaLimits"];
         };
         /** @description An adapter among several that answered together. */
         AdapterShare: {
@@ -1712,6 +2065,27 @@ export interface components {
              * @description The weight that the request gave it.
              */
             weight: number;
+        };
+        /** @description What a subject had of an alias. */
+        AdapterUse: {
+            /** @description Who asked. */
+            subject: string;
+            /** @description The generation that answered. */
+            generation: string;
+            /**
+             * Format: int64
+             * @description How many answers.
+             */
+            answers: number;
+            /** @description When the last of them was given. */
+            last_at: string;
+        };
+        /** @description Who uses an alias, most answers first. */
+        AdapterUses: {
+            /** @description `list`. */
+            object: string;
+            /** @description A line for each subject and generation. */
+            data: components["schemas"]["AdapterUse"][];
         };
         /**
          * @description Who may use an alias.
@@ -1745,6 +2119,8 @@ export interface components {
             object: string;
             /** @description The steps. */
             data: components["schemas"]["AliasStep"][];
+            /** @description What rolling back would lead to; absent where there is no earlier generation any more. */
+            earlier?: string | null;
         };
         /** @description A step in an alias's history. */
         AliasStep: {
@@ -1954,6 +2330,15 @@ export interface components {
             /** @description Where the record stands in the transparency log. */
             receipt: components["schemas"]["Receipt"];
         };
+        /** @description A page of records. */
+        AttributionList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The records, newest first. */
+            data: components["schemas"]["AttributionSummary"][];
+            /** @description Give it as `after` for the next page; null = this was the last. */
+            next?: string | null;
+        };
         /** @description What is to be found out about an answer beside its citations. */
         AttributionOptions: {
             influence?: null | components["schemas"]["InfluenceMethod"];
@@ -1974,6 +2359,40 @@ export interface components {
             response: Record<string, never>;
             /** @description The attribution as it was returned. */
             attribution: components["schemas"]["Attribution"];
+        };
+        /** @description A record in a list. */
+        AttributionSummary: {
+            /** @description Names the record: `GET /v1/attributions/{id}`. */
+            id: string;
+            /** @description When the answer was given (RFC 3339, UTC). */
+            created_at: string;
+            /** @description Who asked. */
+            subject: string;
+            /** @description The model as it was asked for. */
+            model: string;
+            /** @description The base that answered. */
+            base: string;
+            /** @description The adapter that answered; of several, the first. */
+            adapter_generation?: string | null;
+            /** @description The beginning of the question. */
+            question: string;
+            /** @description The datanets that were searched. */
+            datanets: string[];
+            /**
+             * Format: int64
+             * @description Passages in the prompt.
+             */
+            passages: number;
+            /**
+             * Format: int64
+             * @description Parts of the answer that cite one.
+             */
+            citations: number;
+            /**
+             * Format: int64
+             * @description The record's entry in the log.
+             */
+            index: number;
         };
         /** @description A function and its arguments. */
         CalledFunction: {
@@ -2065,6 +2484,12 @@ export interface components {
             datanets?: string[];
             retrieval?: null | components["schemas"]["RetrievalOptions"];
             attribution?: null | components["schemas"]["AttributionOptions"];
+            /**
+             * Format: double
+             * @description Seconds from now after which the answer is of no more use: it is then broken off (503 `timeout`), also while it waits
+             *     for its turn. At most the server's own `server.timeout_s`.
+             */
+            timeout_s?: number | null;
             /**
              * Format: double
              * @description 0 (greedy) to 2; default 1.
@@ -2250,6 +2675,12 @@ export interface components {
             datanets?: string[];
             retrieval?: null | components["schemas"]["RetrievalOptions"];
             attribution?: null | components["schemas"]["AttributionOptions"];
+            /**
+             * Format: double
+             * @description Seconds from now after which the answer is of no more use: it is then broken off (503 `timeout`), also while it waits
+             *     for its turn. At most the server's own `server.timeout_s`.
+             */
+            timeout_s?: number | null;
             /**
              * Format: double
              * @description 0 (greedy) to 2; default 1.
@@ -2608,6 +3039,80 @@ export interface components {
             findings: components["schemas"]["Finding"][];
             scope?: null | components["schemas"]["Scope"];
         };
+        /** @description An evaluation, under way or done. (What terms say of a request is an `Evaluation` already.) */
+        EvaluationJob: {
+            /** @description Names it. */
+            id: string;
+            /** @description `evaluation`. */
+            object: string;
+            /**
+             * Format: int64
+             * @description Seconds since 1970.
+             */
+            created_at: number;
+            /**
+             * Format: int64
+             * @description When it ended.
+             */
+            finished_at?: number | null;
+            /** @description `queued`, `running`, `succeeded`, `failed` or `cancelled`. */
+            status: string;
+            error?: null | components["schemas"]["FineTuningError"];
+            /** @description As it was asked for. */
+            model: string;
+            /** @description The generation that the alias meant then; none where the base is evaluated alone. */
+            adapter_generation?: string | null;
+            /** @description What it is evaluated on. */
+            evaluation_file: string;
+            /** @description Rows that are evaluated. */
+            rows: number;
+            /** @description Whose it is. */
+            organization_id: string;
+            /** @description The application's own notes. */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /** @description How far it is, as its last event said. */
+            progress: Record<string, never>;
+        };
+        /** @description Evaluations, newest first. */
+        EvaluationList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The evaluations. */
+            data: components["schemas"]["EvaluationJob"][];
+            /** @description Whether there are more. */
+            has_more: boolean;
+        };
+        /** @description What to evaluate. */
+        EvaluationRequest: {
+            /**
+             * @description A base and a published adapter, as in a chat request: `base:alias`, or `base:alias@generation`. Without an adapter the base is
+             *     evaluated alone.
+             */
+            model: string;
+            /**
+             * @description A file's id; or with `datanet:NAME` a datanet, whose rows `template` turns into examples. That takes a grant for the purpose
+             *     `evaluation`.
+             */
+            evaluation_file: string;
+            template?: null | components["schemas"]["RowTemplate"];
+            /** @description At most so many rows, evenly spread; all without it. */
+            max_rows?: number | null;
+            /** @description Rows that base and adapter answer for the comparison; default 32. */
+            evaluation_samples?: number | null;
+            /** @description Longer rows are cut off after so many tokens; default 1024, or the base's context where that is shorter. */
+            max_length?: number | null;
+            /**
+             * Format: int64
+             * @description The same seed gives the same intervals; default 42.
+             */
+            seed?: number | null;
+            /** @description The application's own notes. */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+        };
         /** @description What adding a file would do. */
         Examination: {
             /**
@@ -2650,7 +3155,7 @@ export interface components {
             object: string;
             /** @description The files. */
             data: components["schemas"]["FileObject"][];
-            /** @description Always false. */
+            /** @description Whether there are more. */
             has_more: boolean;
         };
         /** @description An uploaded file. */
@@ -2671,7 +3176,7 @@ export interface components {
             created_at: number;
             /** @description As it was called. */
             filename: string;
-            /** @description `fine-tune`. */
+            /** @description `fine-tune`, or `fine-tune-results` of what a job left. */
             purpose: string;
             /** @description `processed`. */
             status: string;
@@ -2708,6 +3213,8 @@ export interface components {
             created_at: number;
             /** @description The job. */
             fine_tuning_job_id: string;
+            /** @description Names it as OpenAI does. A checkpoint is for resuming and is not served: what answers is the job's `fine_tuned_model`. */
+            fine_tuned_model_checkpoint: string;
             /**
              * Format: int64
              * @description After this step.
@@ -2716,13 +3223,17 @@ export interface components {
             /** @description Its figures. */
             metrics: Record<string, never>;
         };
-        /** @description Checkpoints, newest first. */
+        /** @description Checkpoints that a job can be resumed from, newest first. */
         FineTuningCheckpoints: {
             /** @description `list`. */
             object: string;
             /** @description The checkpoints. */
             data: components["schemas"]["FineTuningCheckpoint"][];
-            /** @description Always false. */
+            /** @description The first of them. */
+            first_id?: string | null;
+            /** @description The last of them: what `after` takes for the next page. */
+            last_id?: string | null;
+            /** @description Whether there are more. */
             has_more: boolean;
         };
         /** @description Why a job failed. */
@@ -2797,7 +3308,7 @@ export interface components {
             training_file: string;
             /** @description What it is evaluated on, where a file was given. */
             validation_file?: string | null;
-            /** @description Always empty: results are at `…/evaluation` and `…/report`. */
+            /** @description Once there is an adapter: metrics by step (CSV), the evaluation (JSON) and its report (HTML), for `/v1/files/{id}/content`. */
             result_files: string[];
             /**
              * Format: int64
@@ -2806,7 +3317,7 @@ export interface components {
             trained_tokens?: number | null;
             /** @description How it is trained, all options resolved. */
             method: Record<string, never>;
-            /** @description OpenAI's older form of some options. */
+            /** @description OpenAI's older form of some options; `learning_rate_multiplier` is the rate divided by the preset's. */
             hyperparameters: Record<string, never>;
             /**
              * Format: int64
@@ -2878,6 +3389,38 @@ export interface components {
         FunctionName: {
             /** @description The name. */
             name: string;
+        };
+        /** @description A stored adapter. */
+        GenerationInfo: {
+            /** @description SHA-256 of its configuration and weights. */
+            generation: string;
+            /** @description The base model. */
+            base: string;
+            /** @description Its owner. */
+            owner: string;
+            /**
+             * Format: int64
+             * @description Bytes of its files.
+             */
+            bytes: number;
+            /** @description When it was uploaded, or trained. */
+            created_at: string;
+            /** @description Who uploaded it. */
+            created_by: string;
+            /** @description Aliases that mean it now, or try it out. */
+            aliases: string[];
+            /** @description How it fitted the base when it was uploaded, tensor by tensor. */
+            report: Record<string, never>;
+            training?: null | components["schemas"]["TrainedBy"];
+        };
+        /** @description A page of generations. */
+        GenerationList: {
+            /** @description `list`. */
+            object: string;
+            /** @description The generations, by their names. */
+            data: components["schemas"]["GenerationInfo"][];
+            /** @description Give it as `after` for the next page; null = this was the last. */
+            next?: string | null;
         };
         /** @description A grant on a datanet. */
         Grant: {
@@ -3065,6 +3608,27 @@ export interface components {
             expires_at?: string | null;
             /** @description When it was revoked (RFC 3339, UTC). */
             revoked_at?: string | null;
+            /** @description How much it may be used. */
+            limits?: components["schemas"]["KeyLimits"];
+        };
+        /** @description A change of a key. What is left out stays. */
+        KeyChange: {
+            /** @description What it may do from now on. */
+            roles?: components["schemas"]["Role"][] | null;
+            limits?: null | components["schemas"]["KeyLimits"];
+        };
+        /** @description How much a key may be used. What is none is not limited. */
+        KeyLimits: {
+            /**
+             * Format: int32
+             * @description Requests to models and searches in a minute.
+             */
+            requests_per_minute?: number | null;
+            /**
+             * Format: int64
+             * @description Tokens, read and written, in a day (UTC).
+             */
+            tokens_per_day?: number | null;
         };
         /** @description Keys, newest first. */
         KeyList: {
@@ -3168,6 +3732,11 @@ export interface components {
             origin: string;
             /** @description The verifier key in C2SP form; save it as `cairn.pub`, from a source you trust, once. */
             key: string;
+            /**
+             * @description Every change of that key, in order, as the log's entries say it: each is signed by the key before and the key after, so
+             *     whoever trusts one of them need trust nobody else for the others.
+             */
+            rotations?: Record<string, never>[];
         };
         /** @description Who the caller is. */
         Me: {
@@ -3299,6 +3868,8 @@ export interface components {
              * @description Days until it expires; none = never.
              */
             expires_in_days?: number | null;
+            /** @description How much it may be used. */
+            limits?: components["schemas"]["KeyLimits"];
         };
         /** @description An owner's word on a contribution. */
         NewReview: {
@@ -3397,6 +3968,21 @@ export interface components {
              */
             share: number;
         };
+        /** @description What of a record is public: its entry in the log, which holds no text and no name, and the proof that it is there. */
+        PublicRecord: {
+            /** @description The answer. */
+            id: string;
+            /** @description When the answer was given (RFC 3339, UTC). */
+            created_at: string;
+            /** @description The entry, as it stands in the log. Its leaf is over its canonical JSON (RFC 8785). */
+            entry: Record<string, never>;
+            /** @description The log's key at the size of the checkpoint. */
+            key: string;
+            /** @description The entry's place: index, audit path, and the checkpoint under which it holds, as in a proof bundle. */
+            log: Record<string, never>;
+            /** @description Numbers of the passages in the prompt that the caller contributed, or that are of datanets of the caller's own. */
+            own_passages: number[];
+        };
         /** @description A version of a datanet's terms. */
         PublishedTerms: {
             /** @description The datanet. */
@@ -3437,6 +4023,19 @@ export interface components {
             training: components["schemas"]["Answer"];
             /** @default allow */
             evaluation: components["schemas"]["Answer"];
+        };
+        /** @description A quota. */
+        QuotaLimits: {
+            /**
+             * Format: int64
+             * @description Most generations.
+             */
+            max_generations: number;
+            /**
+             * Format: int64
+             * @description Most bytes of their files together.
+             */
+            max_bytes: number;
         };
         /** @description Where a record stands in the transparency log. */
         Receipt: {
@@ -3503,7 +4102,7 @@ export interface components {
          * @description How the best candidates are put in order once more.
          * @enum {string}
          */
-        Rerank: "none" | "late_interaction";
+        Rerank: "none" | "late_interaction" | "cross_encoder";
         /** @description What the text of an answer has to be. */
         ResponseFormat: {
             /** @enum {string} */
@@ -3992,6 +4591,37 @@ export interface components {
             /** @description The token's bytes. */
             bytes?: number[] | null;
         };
+        /** @description What an adapter learnt from, as the log has it. */
+        TrainedBy: {
+            /** @description The job: `GET /v1/fine_tuning/jobs/{id}`. */
+            job: string;
+            /**
+             * Format: int64
+             * @description Rows that were learnt.
+             */
+            learnt: number;
+            /**
+             * Format: int64
+             * @description Rows that were held out for evaluation.
+             */
+            held_out: number;
+            /** @description Where they came from. */
+            sources: components["schemas"]["TrainedFrom"][];
+            /**
+             * Format: int64
+             * @description The run's entry in the log.
+             */
+            log_index: number;
+        };
+        /** @description Where rows of a run came from. */
+        TrainedFrom: {
+            /** @description The datanet; absent = a file of the owner's. */
+            datanet?: string | null;
+            /** @description SHA-256 of the file. */
+            file?: string | null;
+            /** @description By what right: `grant`, `operator` or `own`. */
+            consent: string;
+        };
         /** @description A training run and how many of the datapoints asked for it used. */
         TrainedOnEntry: {
             /** @description The fine-tuning job. */
@@ -4075,6 +4705,41 @@ export interface components {
             completion_tokens: number;
             /** @description Their sum. */
             total_tokens: number;
+        };
+        /** @description What a subject had of a model in a day. */
+        UsageLine: {
+            /** @description The day (UTC). */
+            day: string;
+            /** @description Who. */
+            subject: string;
+            /** @description By which API key; absent for tokens of an identity provider, and for answers from before keys were counted. */
+            key?: string | null;
+            /** @description The base, or `base:alias`; of embeddings the embedding model. */
+            model: string;
+            /**
+             * Format: int64
+             * @description Requests that were answered.
+             */
+            requests: number;
+            /**
+             * Format: int64
+             * @description Tokens that were read.
+             */
+            prompt_tokens: number;
+            /**
+             * Format: int64
+             * @description Tokens that were written.
+             */
+            completion_tokens: number;
+        };
+        /** @description Usage, latest day first. */
+        UsageReport: {
+            /** @description `list`. */
+            object: string;
+            /** @description A line for each day, subject, key and model; at most 10,000. */
+            data: components["schemas"]["UsageLine"][];
+            /** @description Whether there are more than are shown; ask for fewer days. */
+            has_more: boolean;
         };
         /** @description A vector in either encoding. */
         Vector: number[] | string;
@@ -4465,6 +5130,127 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_attributions: {
+        parameters: {
+            query?: {
+                /** @description Of this model: a base's name, or a base with an adapter as they were asked for, `base:alias`. */
+                model?: string;
+                /** @description That an adapter answered: the alias it was asked for by, or its generation, of which 12 digits suffice. */
+                adapter?: string;
+                /** @description Asked by this subject. Others than auditors and administrators see their own only. */
+                subject?: string;
+                /** @description With passages of this contributor in the prompt: a name, or a pseudonym of the log. */
+                contributor?: string;
+                /** @description With passages of this datanet in the prompt. */
+                datanet?: string;
+                /** @description From this moment on: RFC 3339 in UTC, or its beginning, such as `2026-11`. */
+                from?: string;
+                /** @description Before this moment. */
+                to?: string;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description Of a page 1 to 200, default 50; of an export 1 to 10,000, default 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    export_attributions: {
+        parameters: {
+            query?: {
+                /** @description Of this model: a base's name, or a base with an adapter as they were asked for, `base:alias`. */
+                model?: string;
+                /** @description That an adapter answered: the alias it was asked for by, or its generation, of which 12 digits suffice. */
+                adapter?: string;
+                /** @description Asked by this subject. Others than auditors and administrators see their own only. */
+                subject?: string;
+                /** @description With passages of this contributor in the prompt: a name, or a pseudonym of the log. */
+                contributor?: string;
+                /** @description With passages of this datanet in the prompt. */
+                datanet?: string;
+                /** @description From this moment on: RFC 3339 in UTC, or its beginning, such as `2026-11`. */
+                from?: string;
+                /** @description Before this moment. */
+                to?: string;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description Of a page 1 to 200, default 50; of an export 1 to 10,000, default 1,000. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    attribution_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicRecord"];
                 };
             };
             404: {
@@ -5493,6 +6279,8 @@ export interface operations {
             query?: {
                 /** @description Also to train on its rows. */
                 training?: boolean;
+                /** @description Also to evaluate adapters on its rows. */
+                evaluation?: boolean;
                 /** @description Only these rows, a filter such as `metadata.topic = "storage"`. */
                 rows?: string;
                 /** @description Until it ends; default: until it is revoked. */
@@ -6298,6 +7086,52 @@ export interface operations {
             };
         };
     };
+    load_adapter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                base: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdapterAlias"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     adapter_history: {
         parameters: {
             query?: never;
@@ -6422,6 +7256,187 @@ export interface operations {
             };
         };
     };
+    list_adapter_generations: {
+        parameters: {
+            query: {
+                /** @description The base model. */
+                base: string;
+                /** @description Whose; default the caller's. Others' are for administrators. */
+                owner?: string;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description 1 to 200; default 50. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_adapter_grants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                base: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdapterGrants"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_adapter_uses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                base: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdapterUses"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_adapter_quotas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdapterQuotas"];
+                };
+            };
+        };
+    };
+    set_adapter_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuotaLimits"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    reset_adapter_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     load_lora_adapter: {
         parameters: {
             query?: never;
@@ -6502,7 +7517,16 @@ export interface operations {
     };
     list_files: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Those of one purpose. `fine-tune-results`, of what jobs left, are listed only where they are asked for. */
+                purpose?: string;
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 10000; default 10000. */
+                limit?: number;
+                /** @description `desc` by the time they were made, or `asc`. */
+                order?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6515,6 +7539,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FileList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
         };
@@ -6980,7 +8012,14 @@ export interface operations {
     };
     fine_tuning_checkpoints: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 20. */
+                limit?: number;
+                /** @description Of events: follow them as server-sent events, from the first one, until the job has ended. */
+                stream?: boolean;
+            };
             header?: never;
             path: {
                 id: string;
@@ -7155,6 +8194,276 @@ export interface operations {
             };
         };
     };
+    list_evaluations: {
+        parameters: {
+            query?: {
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 20. */
+                limit?: number;
+                /** @description Of events: follow them as server-sent events, from the first one, until the job has ended. */
+                stream?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationList"];
+                };
+            };
+        };
+    };
+    create_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluationRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retrieve_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationJob"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    delete_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationJob"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    evaluation_events: {
+        parameters: {
+            query?: {
+                /** @description The id after which to go on. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 20. */
+                limit?: number;
+                /** @description Of events: follow them as server-sent events, from the first one, until the job has ended. */
+                stream?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningEvents"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    evaluation_result: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    evaluation_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_jobs: {
         parameters: {
             query?: never;
@@ -7261,6 +8570,36 @@ export interface operations {
             };
         };
     };
+    job_rejections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a header row, then `line` (of the input, from 1) and `reason` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_keys: {
         parameters: {
             query?: never;
@@ -7329,6 +8668,55 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    change_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Key"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7471,6 +8859,42 @@ export interface operations {
             };
             /** @description there is a session, and the request is not the studio's own */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    usage: {
+        parameters: {
+            query?: {
+                /** @description From this day on (UTC), such as `2026-11-23`; default 30 days ago. */
+                from?: string;
+                /** @description To this day, included; default today. */
+                to?: string;
+                /** @description Of this subject only. Others than auditors and administrators see their own only. */
+                subject?: string;
+                /** @description Of this model only. */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };

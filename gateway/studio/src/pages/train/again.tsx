@@ -11,7 +11,7 @@ import { moment } from "./list";
 import { evaluationResult, evaluations } from "./queries";
 import type { Job } from "./shapes";
 
-type Evaluated = Schemas["Evaluation"];
+type Evaluated = Schemas["EvaluationJob"];
 
 const live = ({ status }: Evaluated) => status === "queued" || status === "running";
 
