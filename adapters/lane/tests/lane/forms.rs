@@ -93,7 +93,7 @@ fn a_decoder_of_each_form_equals_one_of_its_rounded_numbers_in_f32() {
     let stored = tempfile::tempdir().unwrap();
     checkpoint(stored.path(), |_| {});
     let prompt: Vec<u32> = (0..40).map(|i| i * 37 % VOCABULARY as u32).collect();
-    // f16 is computed with in f32; the others quantize their activations to 8 bits.
+    // f16 is computed with in f32; the others quantize their activations to 8 bits. Their bound is empirical: 0.022 was measured.
     for (form, most) in [(Form::F16, 1e-4_f32), (Form::Q8_0, 0.05), (Form::Q4K, 0.05)] {
         let rounded = tempfile::tempdir().unwrap();
         checkpoint(rounded.path(), |numbers| {
