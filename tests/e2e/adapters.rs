@@ -96,6 +96,13 @@ async fn an_adapter_is_seen_only_by_those_it_is_shared_with() {
     let path_of = format!("/v1/adapters/{MODEL}/generations/{generation}");
     other.delete(&path_of).await.error(404, "adapter_not_found");
     change(&other, &name, json!({"visibility": "public"})).await.error(404, "adapter_not_found");
+    // What an administrator adds under the name is its owner's.
+    let admin = gateway.admin();
+    let next = variant("smollm2/adapter", "lora_alpha", json!(3));
+    let added = admin.send(upload(&admin, pack(next.path()))).await.ok();
+    assert_ne!(added["generation"], made["generation"]);
+    assert_eq!(added["alias"]["owner"], made["alias"]["owner"], "{added}");
+    assert_eq!(owner.delete(&path_of).await.status, 204, "the earlier one serves nobody any more");
     change(&owner, &name, json!({"visibility": "granted"})).await.ok();
     assert_eq!(owner.put(&format!("{path}/grants/{subject}")).await.status, 204);
     assert_eq!((seen(&app).await, seen(&other).await), (200, 404));

@@ -110,7 +110,8 @@ async fn a_measurement_waits_for_nobody_and_survives_a_kill() {
     let mut ids = Vec::new();
     for _ in 0..3 {
         let answer = asked(&client, json!({})).await;
-        assert_eq!(answer["attribution"]["influence"]["status"], "waiting", "{answer}");
+        let status = &answer["attribution"]["influence"]["status"];
+        assert!(*status == "waiting" || *status == "measuring", "the answer waited: {answer}");
         ids.push(answer["attribution"]["id"].as_str().unwrap().to_owned());
     }
     gateway.kill9();

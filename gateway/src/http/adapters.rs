@@ -7,7 +7,7 @@ use actix_web::{
 };
 use cairn_adapters::{
     AdapterGeneration,
-    store::{AliasInfo, AliasName, Caller as StoreCaller, Source, Upload, Visibility},
+    store::{AliasInfo, AliasName, Caller as StoreCaller, Source, StoreError, Upload, Visibility},
 };
 use cairn_openapi::{
     adapters::{
@@ -20,7 +20,7 @@ use cairn_openapi::{
 
 use super::{ingest::receive, keys::valid_subject};
 use crate::{
-    auth::{Allowed, Applications, Trainers},
+    auth::{Allowed, Applications, Caller, Trainers},
     error::{ApiError, Code},
     lanes,
     state::AppState,
@@ -50,10 +50,11 @@ pub(crate) async fn upload(
 ) -> Result<HttpResponse, ApiError> {
     let alias = query.alias.as_deref().map(alias_name).transpose()?;
     let base = state.adapters.base(&query.base).await?;
-    if let Some(name) = alias.as_ref().filter(|_| !caller.has(&[Role::Admin])) {
-        // Before anything is received: what is refused leaves nothing behind.
-        state.adapters.store.available(&query.base, name, &caller.subject).await?;
-    }
+    // Before anything is received: what is refused leaves nothing behind.
+    let owner = match &alias {
+        Some(name) => owner(&state, &caller, &query.base, name).await?,
+        None => caller.subject.clone(),
+    };
     let directory = tempfile::Builder::new().prefix("upload-").tempdir_in(state.config.data_dir.join("adapters"));
     let directory = directory.map_err(ApiError::internal)?;
     let files = receive(upload, directory.path(), state.config.upload_limit).await?;
@@ -68,7 +69,7 @@ pub(crate) async fn upload(
         return Ok(HttpResponse::Ok().json(UploadedAdapter { generation: None, created: false, report, alias: None }));
     }
     let by = StoreCaller::from(&*caller);
-    let done = store.upload(Upload { source, base, owner: caller.subject.clone() }, &by).await?;
+    let done = store.upload(Upload { source, base, owner }, &by).await?;
     let published = match &alias {
         Some(name) => {
             store.publish(&query.base, name, &done.generation.0, &by).await?;
@@ -84,6 +85,19 @@ pub(crate) async fn upload(
         alias: published,
     };
     Ok(if done.created { HttpResponse::Created().json(answer) } else { HttpResponse::Ok().json(answer) })
+}
+
+/// Whose an upload under an alias is: the caller's; an administrator adds to what the alias's owner has.
+async fn owner(state: &AppState, caller: &Caller, base: &str, name: &AliasName) -> Result<String, ApiError> {
+    if !caller.has(&[Role::Admin]) {
+        state.adapters.store.available(base, name, &caller.subject).await?;
+        return Ok(caller.subject.clone());
+    }
+    match state.adapters.store.alias(base, name, &StoreCaller::from(caller)).await {
+        Ok(alias) => Ok(alias.owner),
+        Err(StoreError::NotFound { .. }) => Ok(caller.subject.clone()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Aliases on a base that the caller may use.

@@ -12,7 +12,10 @@ use cairn_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::fine_tuning::{known, limit, read};
+use super::{
+    fine_tuning::{known, run_of},
+    run_directory::limit,
+};
 use crate::{
     auth::{Allowed, Trainers},
     error::ApiError,
@@ -31,7 +34,7 @@ pub(crate) async fn checkpoints(
 ) -> Result<Json<FineTuningCheckpoints>, ApiError> {
     let (stored, limit) = (known(&state, &caller, &id).await?, limit(&page)?);
     let kept = training::directory(&state.config, &stored.id).join("checkpoints");
-    let (entries, _) = read(&state, &stored.id, 0).await?;
+    let (entries, _) = run_of(&state, &stored).entries(0).await?;
     let (mut train_loss, mut valid_loss) = (Value::Null, Value::Null);
     // A run that was killed writes the checkpoints since its last one again: the later line counts.
     let mut all: BTreeMap<u64, FineTuningCheckpoint> = BTreeMap::new();

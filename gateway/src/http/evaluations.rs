@@ -1,22 +1,17 @@
 //! `/v1/evaluations`: a published adapter beside its base, on demand.
 
-use std::{sync::Arc, time::Duration};
-
 use actix_web::{
     HttpResponse, delete, get, post,
-    web::{Bytes, Data, Json, Path, Query},
+    web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
     evaluations::{EvaluationJob, EvaluationList, EvaluationRequest},
-    fine_tuning::{Deleted, FineTuningError, FineTuningEvent, FineTuningEvents, PageQuery},
+    fine_tuning::{Deleted, FineTuningError, FineTuningEvents, PageQuery},
 };
 use cairn_trainer::job;
 
-use super::{
-    fine_tuning::{limit, seconds, wire_events},
-    sse,
-};
+use super::run_directory::{RunDirectory, limit, seconds};
 use crate::{
     auth::{Allowed, Caller, Trainers},
     error::{ApiError, Code},
@@ -113,21 +108,15 @@ pub(crate) async fn events(
     page: Query<PageQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let stored = known(&state, &caller, &id)?;
-    if page.stream {
-        return Ok(sse::response(follow(state.into_inner(), stored.id)));
+    let run = run_of(&state, &stored);
+    if !page.stream {
+        return run.events(&page).await;
     }
-    let limit = limit(&page)?;
-    let (entries, _) =
-        job::events(&evaluations::directory(&state.config, &stored.id), 0).map_err(ApiError::internal)?;
-    let mut all = renamed(wire_events(&stored.id, 0, &entries));
-    all.reverse();
-    let from = match &page.after {
-        None => 0,
-        Some(after) => all.iter().position(|event| event.id == *after).map_or(all.len(), |at| at + 1),
-    };
-    let has_more = all.len() > from + limit;
-    let data = all.into_iter().skip(from).take(limit).collect();
-    Ok(HttpResponse::Ok().json(FineTuningEvents { object: "list".into(), data, has_more }))
+    let (state, id) = (state.into_inner(), stored.id);
+    Ok(run.follow(move || {
+        let stored = evaluations::find(&state.config, &id, None);
+        std::future::ready(stored.map(|stored| stored.status.ended()))
+    }))
 }
 
 /// The result: metrics with intervals, answers side by side, memory, speed.
@@ -138,7 +127,8 @@ pub(crate) async fn result(
     state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    file(&state, &known(&state, &caller, &id)?, "evaluation.json", "application/json").await
+    let stored = known(&state, &caller, &id)?;
+    run_of(&state, &stored).file("evaluation.json", "application/json", stored.status.name()).await
 }
 
 /// The result as one page for people.
@@ -149,60 +139,13 @@ pub(crate) async fn report(
     state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    file(&state, &known(&state, &caller, &id)?, "report.html", "text/html; charset=utf-8").await
+    let stored = known(&state, &caller, &id)?;
+    run_of(&state, &stored).file("report.html", "text/html; charset=utf-8", stored.status.name()).await
 }
 
-async fn file(
-    state: &AppState,
-    stored: &StoredEvaluation,
-    name: &str,
-    kind: &'static str,
-) -> Result<HttpResponse, ApiError> {
-    match tokio::fs::read(evaluations::directory(&state.config, &stored.id).join(name)).await {
-        Ok(bytes) => Ok(HttpResponse::Ok().content_type(kind).body(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("{} has no result; it is {}", stored.id, stored.status.name());
-            Err(ApiError::new(Code::NotFound, message))
-        }
-        Err(error) => Err(ApiError::internal(error)),
-    }
-}
-
-/// A stream of events from the first one on, until the evaluation has ended.
-fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverStream<Bytes> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(64);
-    actix_web::rt::spawn(async move {
-        let (mut at, mut number) = (0, 0);
-        let dir = evaluations::directory(&state.config, &id);
-        loop {
-            // Looked at before the events, so that what was written last is not missed.
-            let Some(stored) = evaluations::find(&state.config, &id, None) else { return };
-            let Ok((entries, next)) = job::events(&dir, at) else { return };
-            let new = renamed(wire_events(&id, number, &entries));
-            (at, number) = (next, number + new.len());
-            for event in &new {
-                if sender.send(sse::event(event)).await.is_err() {
-                    return;
-                }
-            }
-            if stored.status.ended() {
-                let _ = sender.send(sse::done()).await;
-                return;
-            }
-            if sender.is_closed() {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
-}
-
-/// How often a followed evaluation is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-
-fn renamed(noted: Vec<FineTuningEvent>) -> Vec<FineTuningEvent> {
-    noted.into_iter().map(|event| FineTuningEvent { object: "evaluation.event".into(), ..event }).collect()
+fn run_of(state: &AppState, stored: &StoredEvaluation) -> RunDirectory {
+    let dir = evaluations::directory(&state.config, &stored.id);
+    RunDirectory { id: stored.id.clone(), dir, event: "evaluation.event" }
 }
 
 fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredEvaluation, ApiError> {
@@ -211,10 +154,8 @@ fn known(state: &AppState, caller: &Caller, id: &str) -> Result<StoredEvaluation
 }
 
 fn described(state: &AppState, stored: StoredEvaluation) -> EvaluationJob {
-    let noted = job::events(&evaluations::directory(&state.config, &stored.id), 0);
-    let progress = noted.ok().and_then(|(entries, _)| {
-        entries.into_iter().rev().find(|entry| entry.data["event"] == "progress").map(|entry| entry.data)
-    });
+    let dir = evaluations::directory(&state.config, &stored.id);
+    let progress = job::last_event(&dir, |entry| entry.data["event"] == "progress").ok().flatten();
     EvaluationJob {
         id: stored.id,
         object: "evaluation".into(),
@@ -228,6 +169,6 @@ fn described(state: &AppState, stored: StoredEvaluation) -> EvaluationJob {
         rows: stored.rows,
         organization_id: stored.owner,
         metadata: stored.request.metadata,
-        progress,
+        progress: progress.map(|entry| entry.data),
     }
 }

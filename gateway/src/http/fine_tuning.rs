@@ -1,7 +1,5 @@
 //! `/v1/fine_tuning/jobs`, as OpenAI has it, with pausing, previews and evaluations added.
 
-use std::{sync::Arc, time::Duration};
-
 use actix_web::{
     HttpResponse, delete, get, post,
     web::{Data, Json, Path, Query},
@@ -9,15 +7,15 @@ use actix_web::{
 use cairn_openapi::{
     error::ErrorEnvelope,
     fine_tuning::{
-        Deleted, FineTuningError, FineTuningEvent, FineTuningEvents, FineTuningJob, FineTuningList, FineTuningRequest,
-        PageQuery, RowQuery,
+        Deleted, FineTuningError, FineTuningEvents, FineTuningJob, FineTuningList, FineTuningRequest, PageQuery,
+        RowQuery,
     },
     keys::Role,
 };
-use cairn_trainer::job::{self, Entry, Level, Spec};
+use cairn_trainer::job::{self, Spec};
 use serde_json::{Value, json};
 
-use super::sse;
+use super::run_directory::{RunDirectory, limit, seconds};
 use crate::{
     auth::{Allowed, Caller, Trainers, TrainersAndAuditors},
     error::{ApiError, Code},
@@ -153,19 +151,18 @@ pub(crate) async fn events(
     page: Query<PageQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let stored = known(&state, &caller, &id).await?;
-    if page.stream {
-        return Ok(sse::response(follow(state.into_inner(), stored.id)));
+    let run = run_of(&state, &stored);
+    if !page.stream {
+        return run.events(&page).await;
     }
-    let limit = limit(&page)?;
-    let mut all = wire_events(&stored.id, 0, &read(&state, &stored.id, 0).await?.0);
-    all.reverse();
-    let from = match &page.after {
-        None => 0,
-        Some(after) => all.iter().position(|event| event.id == *after).map_or(all.len(), |at| at + 1),
-    };
-    let has_more = all.len() > from + limit;
-    let data = all.into_iter().skip(from).take(limit).collect();
-    Ok(HttpResponse::Ok().json(FineTuningEvents { object: "list".into(), data, has_more }))
+    let (state, id) = (state.into_inner(), stored.id);
+    Ok(run.follow(move || {
+        let (state, id) = (state.clone(), id.clone());
+        async move {
+            let job = state.store.training(&id, None).await.ok()??;
+            Some(job.status.ended() || job.status == TrainingStatus::Paused)
+        }
+    }))
 }
 
 /// What was found in a job's data, with rendered samples and what of them is learnt.
@@ -211,7 +208,7 @@ pub(crate) async fn provenance(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let stored = on_record(&state, &caller, &id).await?;
-    result_of(&state, &stored, "provenance.json", "application/json").await
+    run_of(&state, &stored).file("provenance.json", "application/json", stored.status.name()).await
 }
 
 /// The proof that a row was used in a job's run: one file that `cairn verify` checks offline.
@@ -248,79 +245,13 @@ async fn result(
     name: &str,
     kind: &'static str,
 ) -> Result<HttpResponse, ApiError> {
-    result_of(state, &known(state, caller, id).await?, name, kind).await
+    let stored = known(state, caller, id).await?;
+    run_of(state, &stored).file(name, kind, stored.status.name()).await
 }
 
-async fn result_of(
-    state: &AppState,
-    stored: &StoredTraining,
-    name: &str,
-    kind: &'static str,
-) -> Result<HttpResponse, ApiError> {
-    match tokio::fs::read(training::directory(&state.config, &stored.id).join(name)).await {
-        Ok(bytes) => Ok(HttpResponse::Ok().content_type(kind).body(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("{} has no {name} yet; it is {}", stored.id, stored.status.name());
-            Err(ApiError::new(Code::NotFound, message))
-        }
-        Err(error) => Err(ApiError::internal(error)),
-    }
-}
-
-/// A stream of a job's events from the first one on, until it has ended.
-fn follow(state: Arc<AppState>, id: String) -> tokio_stream::wrappers::ReceiverStream<actix_web::web::Bytes> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(64);
-    actix_web::rt::spawn(async move {
-        let (mut at, mut number) = (0, 0);
-        loop {
-            // Looked at before the events, so that what was written last is not missed.
-            let Ok(Some(job)) = state.store.training(&id, None).await else { return };
-            let Ok((entries, next)) = read(&state, &id, at).await else { return };
-            let new = wire_events(&id, number, &entries);
-            (at, number) = (next, number + new.len());
-            for event in &new {
-                if sender.send(sse::event(event)).await.is_err() {
-                    return;
-                }
-            }
-            if job.status.ended() || job.status == TrainingStatus::Paused {
-                let _ = sender.send(sse::done()).await;
-                return;
-            }
-            if sender.is_closed() {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
-}
-
-/// How often a followed job is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-
-pub(super) async fn read(state: &AppState, id: &str, from: u64) -> Result<(Vec<Entry>, u64), ApiError> {
-    let dir = training::directory(&state.config, id);
-    let entries = tokio::task::spawn_blocking(move || job::events(&dir, from)).await.map_err(ApiError::internal)?;
-    entries.map_err(|error| ApiError::internal(cairn_trainer::told(&error)))
-}
-
-pub(super) fn wire_events(id: &str, first: usize, entries: &[Entry]) -> Vec<FineTuningEvent> {
-    let event = |(number, entry): (usize, &Entry)| FineTuningEvent {
-        id: format!("ftevent-{id}-{}", first + number),
-        object: "fine_tuning.job.event".into(),
-        created_at: entry.at,
-        level: match entry.level {
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
-        .into(),
-        message: entry.message.clone(),
-        kind: if entry.data["event"] == "step" { "metrics" } else { "message" }.into(),
-        data: entry.data.clone(),
-    };
-    entries.iter().enumerate().map(event).collect()
+pub(super) fn run_of(state: &AppState, stored: &StoredTraining) -> RunDirectory {
+    let dir = training::directory(&state.config, &stored.id);
+    RunDirectory { id: stored.id.clone(), dir, event: "fine_tuning.job.event" }
 }
 
 async fn again(state: &AppState, caller: &Caller, id: &str) -> Result<Json<FineTuningJob>, ApiError> {
@@ -382,16 +313,4 @@ async fn described(state: &AppState, job: StoredTraining) -> Result<FineTuningJo
         adapter_generation: job.generation,
         id: job.id,
     })
-}
-
-pub(super) fn limit(page: &PageQuery) -> Result<usize, ApiError> {
-    match page.limit.unwrap_or(20) {
-        limit @ 1..=1000 => Ok(limit),
-        limit => Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to 1000"))),
-    }
-}
-
-/// RFC 3339 as seconds since 1970.
-pub(super) fn seconds(time: &str) -> i64 {
-    chrono::DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp())
 }

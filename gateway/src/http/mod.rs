@@ -45,6 +45,7 @@ mod models;
 pub(crate) mod ops;
 mod quotas;
 mod records;
+mod run_directory;
 mod search;
 mod sign_in;
 pub(crate) mod spans;
