@@ -11,11 +11,15 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use cairn_database::Settings;
 use cairn_openapi::attribution::InfluenceMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod database;
 pub(crate) mod example;
+
+pub(crate) use database::Database;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +29,8 @@ pub(crate) struct RawConfig {
     pub(crate) server: Server,
     /// Where state is kept.
     pub(crate) data: Data,
+    /// Relational state: keys, grants, requests, jobs, what answers committed to.
+    pub(crate) database: Database,
     /// The transparency log.
     pub(crate) log: Log,
     /// Witnesses that are asked to cosign the log's checkpoints.
@@ -480,6 +486,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) datanets_uri: String,
     pub(crate) datanets_storage: BTreeMap<String, String>,
+    pub(crate) database: Settings,
     pub(crate) origin: String,
     pub(crate) guard: Option<PathBuf>,
     pub(crate) witnesses: Witnesses,
@@ -536,6 +543,7 @@ impl Config {
         let RawConfig {
             server,
             data,
+            database,
             log,
             witnesses,
             anchor,
@@ -600,6 +608,7 @@ impl Config {
                 data.datanets_uri
             },
             datanets_storage: data.datanets_storage,
+            database: database.check(base, &data_dir)?,
             origin: log.origin,
             guard: (!log.guard.as_os_str().is_empty()).then(|| base.join(&log.guard)),
             witnesses,
@@ -625,11 +634,6 @@ impl Config {
             telemetry,
             data_dir,
         })
-    }
-
-    /// The relational store.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.data_dir.join("cairn.db")
     }
 
     /// The transparency log's tiles.
@@ -695,6 +699,9 @@ mod tests {
         for (text, word) in [
             ("[retrieval]\ntop_k = 0", "top_k"),
             ("[retrieval]\ncandidates = 1000", "candidates"),
+            ("[database]\nurl = \"mysql://a/b\"", "database.url"),
+            ("[database]\npassword_file = \"secret\"", "database.url"),
+            ("[database]\nconnections = 0", "database.connections"),
             ("[jwt]\njwks_url = \"http://x\"", "audience"),
             ("[witnesses]\nquorum = 1", "quorum"),
             ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x12\"", "anchor.contract"),

@@ -19,4 +19,5 @@ pub mod keys;
 pub mod ledger;
 pub mod log;
 pub mod models;
+pub mod paging;
 pub mod retrieval;

@@ -96,7 +96,7 @@ pub enum StoreError {
     },
     /// The database failed.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] cairn_database::Error),
     /// The object store failed.
     #[error("the object store failed")]
     Objects(#[from] object_store::Error),

@@ -1,6 +1,6 @@
 //! [`Quota`]: how much an owner may store.
 
-use sqlx::{Row, Sqlite, Transaction};
+use cairn_database::{Transaction, query};
 
 use super::{Store, StoreError};
 
@@ -26,11 +26,14 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn set_quota(&self, owner: &str, quota: Option<Quota>) -> Result<(), StoreError> {
         let query = match quota {
-            None => sqlx::query("DELETE FROM adapter_quotas WHERE owner = ?").bind(owner),
-            Some(quota) => sqlx::query("INSERT OR REPLACE INTO adapter_quotas VALUES (?, ?, ?)")
-                .bind(owner)
-                .bind(signed(quota.max_count))
-                .bind(signed(quota.max_bytes)),
+            None => query("DELETE FROM adapter_quotas WHERE owner = ?").bind(owner),
+            Some(quota) => query(
+                "INSERT INTO adapter_quotas (owner, max_count, max_bytes) VALUES (?, ?, ?) ON CONFLICT (owner)
+                 DO UPDATE SET max_count = excluded.max_count, max_bytes = excluded.max_bytes",
+            )
+            .bind(owner)
+            .bind(signed(quota.max_count))
+            .bind(signed(quota.max_bytes)),
         };
         query.execute(&self.inner.pool).await?;
         Ok(())
@@ -40,17 +43,18 @@ impl Store {
     /// uploads at once cannot both take the last place.
     pub(crate) async fn check_quota(
         &self,
-        transaction: &mut Transaction<'_, Sqlite>,
+        transaction: &mut Transaction,
         owner: &str,
         bytes: u64,
     ) -> Result<(), StoreError> {
-        let used = sqlx::query("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM adapter_generations WHERE owner = ?")
+        let used =
+            query("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM adapter_generations WHERE owner = ?")
+                .bind(owner)
+                .fetch_one(&mut *transaction)
+                .await?;
+        let own = query("SELECT max_count, max_bytes FROM adapter_quotas WHERE owner = ?")
             .bind(owner)
-            .fetch_one(&mut **transaction)
-            .await?;
-        let own = sqlx::query("SELECT max_count, max_bytes FROM adapter_quotas WHERE owner = ?")
-            .bind(owner)
-            .fetch_optional(&mut **transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
         let Quota { max_count, max_bytes } = own.map_or(self.inner.options.quota, |row| Quota {
             max_count: row.get::<i64, _>(0).unsigned_abs(),
@@ -65,7 +69,7 @@ impl Store {
     }
 }
 
-/// SQLite's integers are signed.
+/// The database's integers are signed.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

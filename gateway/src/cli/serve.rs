@@ -72,9 +72,17 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
     .with_context(|| format!("cannot listen on {listen}; is another server there? server.listen chooses"))?
     .run();
     tracing::info!(address = %listen, data_dir = %state.config.data_dir.display(), "serving");
+    let hold = state.hold.lock().take().context("the database is not held")?;
+    let (lost, handle) = (hold.lost(), server.handle());
+    // Whoever starts next may take the database: two must not write, so this one ends.
+    let watched = tokio::spawn(async move {
+        lost.await;
+        tracing::error!("the database is held no more (its server, or the way to it, failed): stopping; start again");
+        handle.stop(true).await;
+    });
     server.await?;
     drain(&state, grace).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(if watched.is_finished() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Lets answers under way be recorded.

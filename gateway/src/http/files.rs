@@ -3,15 +3,17 @@
 use actix_multipart::Multipart;
 use actix_web::{
     HttpResponse, delete, get, post,
-    web::{Data, Json, Path},
+    web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
     fine_tuning::{Deleted, FileList, FileObject},
+    paging::ListQuery,
 };
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
+use super::{cut, list_limit};
 use crate::{
     auth::{Allowed, Caller, Trainers},
     error::{ApiError, Code},
@@ -104,11 +106,17 @@ pub(crate) async fn create(
 }
 
 /// Files of the caller (an administrator's: everyone's), newest first.
-#[utoipa::path(operation_id = "list_files", tag = "fine-tuning", responses((status = 200, body = FileList)))]
+#[utoipa::path(operation_id = "list_files", tag = "fine-tuning", params(ListQuery), responses((status = 200, body = FileList)))]
 #[get("/v1/files")]
-pub(crate) async fn list(caller: Allowed<Trainers>, state: Data<AppState>) -> Result<Json<FileList>, ApiError> {
-    let data = state.store.files(caller.bounds()).await?.into_iter().map(object).collect();
-    Ok(Json(FileList { object: "list".into(), data, has_more: false }))
+pub(crate) async fn list(
+    caller: Allowed<Trainers>,
+    state: Data<AppState>,
+    page: Query<ListQuery>,
+) -> Result<Json<FileList>, ApiError> {
+    let limit = list_limit(&page)?;
+    let mut files = state.store.files(caller.bounds(), page.after.as_deref(), limit + 1).await?;
+    let has_more = cut(&mut files, limit);
+    Ok(Json(FileList { object: "list".into(), data: files.into_iter().map(object).collect(), has_more }))
 }
 
 /// One file.

@@ -1,7 +1,7 @@
 //! What stands beside each record of the transparency log: the plain values that it commits to, with their salts.
 
+use cairn_database::{Row, query};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError};
 
@@ -34,7 +34,7 @@ pub(crate) struct Private {
 impl Store {
     /// Writes a record that the log does not have yet.
     pub(crate) async fn create_attribution(&self, new: &StoredAttribution) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO attributions (id, subject, created_at, record, private, attribution) VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(&new.id)
@@ -50,7 +50,7 @@ impl Store {
 
     /// Notes where the log has a record, and the record as it stands there.
     pub(crate) async fn attribution_logged(&self, id: &str, index: u64, record: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attributions SET log_index = ?, record = ? WHERE id = ?")
+        query("UPDATE attributions SET log_index = ?, record = ? WHERE id = ?")
             .bind(i64::try_from(index).unwrap_or(i64::MAX))
             .bind(record)
             .bind(id)
@@ -61,7 +61,7 @@ impl Store {
 
     /// Forgets a record that never reached the log, and so was never answered.
     pub(crate) async fn delete_attribution(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM attributions WHERE id = ? AND log_index IS NULL").bind(id).execute(&self.pool).await?;
+        query("DELETE FROM attributions WHERE id = ? AND log_index IS NULL").bind(id).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl Store {
         id: &str,
         subject: Option<&str>,
     ) -> Result<Option<StoredAttribution>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM attributions WHERE id = ?1 AND log_index IS NOT NULL AND (?2 IS NULL OR subject = ?2)",
         )
         .bind(id)
@@ -83,19 +83,19 @@ impl Store {
 
     /// The largest index that was noted.
     pub(crate) async fn last_logged(&self) -> Result<u64, StoreError> {
-        let (last,): (Option<i64>,) =
-            sqlx::query_as("SELECT max(log_index) FROM attributions").fetch_one(&self.pool).await?;
+        let row = query("SELECT max(log_index) AS last FROM attributions").fetch_one(&self.pool).await?;
+        let last: Option<i64> = row.get("last");
         Ok(last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
     }
 
     /// Records that a crash left without a place in the log.
     pub(crate) async fn pending_attributions(&self) -> Result<Vec<StoredAttribution>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM attributions WHERE log_index IS NULL").fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM attributions WHERE log_index IS NULL").fetch_all(&self.pool).await?;
         rows.iter().map(attribution).collect()
     }
 }
 
-fn attribution(row: &SqliteRow) -> Result<StoredAttribution, StoreError> {
+fn attribution(row: &Row) -> Result<StoredAttribution, StoreError> {
     Ok(StoredAttribution {
         id: row.get("id"),
         subject: row.get("subject"),

@@ -1,9 +1,9 @@
 //! API keys. Only a hash of each secret is kept.
 
+use cairn_database::{Row, query};
 use cairn_openapi::keys::{CreatedKey, Key, NewKey, Role};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
-use sqlx::{Row, sqlite::SqliteRow};
 use subtle::ConstantTimeEq;
 
 use super::{Store, StoreError, now};
@@ -27,7 +27,7 @@ impl Store {
             expires_at,
             revoked_at: None,
         };
-        sqlx::query("INSERT INTO keys (id, subject, roles, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+        query("INSERT INTO keys (id, subject, roles, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(&key.id)
             .bind(&key.subject)
             .bind(serde_json::to_string(&key.roles)?)
@@ -43,7 +43,7 @@ impl Store {
     pub(crate) async fn key_of_secret(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let Some(("cairn", rest)) = secret.split_once('_') else { return Ok(None) };
         let Some((id, _)) = rest.split_once('_') else { return Ok(None) };
-        let row = sqlx::query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let row = query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let same: bool = row.get::<String, _>("hash").as_bytes().ct_eq(digest(secret).as_bytes()).into();
         let key = key(&row)?;
@@ -53,13 +53,13 @@ impl Store {
 
     /// Every key, newest first.
     pub(crate) async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM keys ORDER BY created_at DESC, id").fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM keys ORDER BY created_at DESC, id").fetch_all(&self.pool).await?;
         rows.iter().map(key).collect()
     }
 
     /// Revokes a key; false when there is none of that id.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
+        let done = query("UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
             .bind(now())
             .bind(id)
             .execute(&self.pool)
@@ -68,7 +68,7 @@ impl Store {
     }
 }
 
-fn key(row: &SqliteRow) -> Result<Key, StoreError> {
+fn key(row: &Row) -> Result<Key, StoreError> {
     let roles: Vec<Role> = serde_json::from_str(row.get("roles"))?;
     Ok(Key {
         id: row.get("id"),

@@ -1,6 +1,7 @@
 // What the pages ask for, each under one key, so that pages share answers and refresh together.
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { ApiError, api, body, request, type Schemas } from "./client";
+import { paged } from "./pages";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -44,19 +45,19 @@ export const termsOf = (name: string) =>
   });
 
 /** Requests for a datanet that concern the caller: all of them for its owner. */
-export const requestsFor = (name: string) =>
-  queryOptions({
-    queryKey: ["requests", name],
-    queryFn: async () =>
-      body(await api.GET("/v1/datanets/{name}/requests", { params: { path: { name } } })).data,
-    refetchInterval: 15_000,
-  });
-
-export const inbox = queryOptions({
-  queryKey: ["requests", "", "inbox"],
-  queryFn: async () => body(await api.GET("/v1/access_requests/inbox")).data,
-  refetchInterval: 30_000,
+export const requestsFor = (name: string) => ({
+  ...paged(["requests", name], async (query) =>
+    body(await api.GET("/v1/datanets/{name}/requests", { params: { path: { name }, query } })),
+  ),
+  refetchInterval: 15_000,
 });
+
+export const inbox = {
+  ...paged(["requests", "", "inbox"], async (query) =>
+    body(await api.GET("/v1/access_requests/inbox", { params: { query } })),
+  ),
+  refetchInterval: 30_000,
+};
 
 export const accessStatistics = (name: string) =>
   queryOptions({
@@ -67,12 +68,9 @@ export const accessStatistics = (name: string) =>
 
 /** Contributions to a datanet: to its owner all, to others their own. */
 export const contributionsTo = (name: string) =>
-  queryOptions({
-    queryKey: ["contributions", name],
-    queryFn: async () =>
-      body(await api.GET("/v1/datanets/{name}/contributions", { params: { path: { name } } })).data,
-    refetchInterval: ({ state }) => (state.data?.some((one) => one.state === "ingesting") ? 1500 : 15_000),
-  });
+  paged(["contributions", name], async (query) =>
+    body(await api.GET("/v1/datanets/{name}/contributions", { params: { path: { name }, query } })),
+  );
 
 export const snapshotsOf = (name: string) =>
   queryOptions({
@@ -110,10 +108,7 @@ export const trainedOn = (name: string) =>
       body(await api.GET("/v1/datanets/{name}/trainings", { params: { path: { name } } })).data,
   });
 
-export const jobs = queryOptions({
-  queryKey: ["jobs"],
-  queryFn: async () => body(await api.GET("/v1/jobs")).data,
-});
+export const jobs = paged(["jobs"], async (query) => body(await api.GET("/v1/jobs", { params: { query } })));
 
 /** Every alias on a base, following pages to the end. */
 export const adapters = (base: string) =>

@@ -1,5 +1,5 @@
 // Every datanet the caller may use, and a way to make one.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Plus } from "lucide-react";
 import { type FormEvent, useState } from "react";
@@ -10,6 +10,7 @@ import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { Segments, TextArea, TextField } from "../../ui/field";
+import { More } from "../../ui/more";
 import { Page } from "../../ui/page";
 import { TableCard } from "../../ui/scroll";
 import { Ago, count } from "../../ui/text";
@@ -19,7 +20,8 @@ import "./datanets.css";
 export function Datanets() {
   const caller = useCaller();
   const { data, error } = useQuery(catalogue);
-  const { data: waiting = [] } = useQuery(inbox);
+  const undecided = useInfiniteQuery(inbox);
+  const { data: waiting = [] } = undecided;
   const [creating, setCreating] = useState(false);
   const create = caller?.may("stewards") && (
     <Button look="primary" onClick={() => setCreating(true)}>
@@ -40,6 +42,7 @@ export function Datanets() {
           {waiting.map((one) => (
             <RequestCard key={one.id} request={one} named />
           ))}
+          <More list={undecided} of="requests" />
         </section>
       )}
       {!data && !error && <Waiting lines={4} />}
