@@ -47,12 +47,12 @@ async fn outlive_others(client: &tokio_postgres::Client) -> Result<(), Error> {
     const OTHERS: &str = "FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
         AND application_name LIKE 'cairn %' AND application_name <> current_setting('application_name')";
     for _ in 0..TRIES {
-        if client.query(&format!("SELECT pid {OTHERS}"), &[]).await?.is_empty() {
+        if client.query(format!("SELECT pid {OTHERS}").as_str(), &[]).await?.is_empty() {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
-    client.query(&format!("SELECT pg_terminate_backend(pid, 5000) {OTHERS}"), &[]).await?;
+    client.query(format!("SELECT pg_terminate_backend(pid, 5000) {OTHERS}").as_str(), &[]).await?;
     Ok(())
 }
 

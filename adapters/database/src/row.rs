@@ -1,12 +1,11 @@
 //! [`Row`]: what a query found.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use sqlx::{ColumnIndex, Row as _, Sqlite, sqlite::SqliteRow};
 use tokio_postgres::{row::RowIndex, types::FromSql};
 
 /// A row.
-#[derive(Debug)]
 pub enum Row {
     /// Of SQLite.
     Sqlite(SqliteRow),
@@ -19,6 +18,13 @@ pub enum Row {
 pub trait Read<'r>: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + FromSql<'r> {}
 
 impl<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + FromSql<'r>> Read<'r> for T {}
+
+/// Without what is in it: a row may hold what nobody should read in a log.
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").finish_non_exhaustive()
+    }
+}
 
 impl Row {
     /// A column, by place or by name.

@@ -55,11 +55,11 @@ impl Store {
     /// crash between leaves the row, and the next open does it again.
     pub(crate) async fn remove(&self, id: i64) -> Result<(), StoreError> {
         let _alone = self.inner.contents.write().await;
-        let query = query(
+        let deleting = query(
             "SELECT generation, (SELECT COUNT(*) FROM adapter_generations o WHERE o.generation = g.generation)
              FROM adapter_generations g WHERE id = ? AND state = 'deleting'",
         );
-        let Some(row) = query.bind(id).fetch_optional(&self.inner.pool).await? else { return Ok(()) };
+        let Some(row) = deleting.bind(id).fetch_optional(&self.inner.pool).await? else { return Ok(()) };
         let generation = AdapterGeneration(row.get(0));
         if row.get::<i64, _>(1) == 1 {
             self.inner.objects.remove(&generation).await?;

@@ -32,7 +32,7 @@ pub(crate) async fn of_datanet(
         state,
         Requests::Of(&datanet.name),
         query,
-        async |_| Ok(true),
+        async |_: &StoredRequest| Ok(true),
         |request| all || concerns(request, &caller.subject),
     )
     .await
@@ -44,7 +44,7 @@ pub(crate) async fn by_subject(
     subject: &str,
     query: &ListQuery,
 ) -> Result<AccessRequestList, ApiError> {
-    page(state, Requests::By(subject), query, async |_| Ok(true), |_| true).await
+    page(state, Requests::By(subject), query, async |_: &StoredRequest| Ok(true), |_| true).await
 }
 
 /// What a subject may decide now.
