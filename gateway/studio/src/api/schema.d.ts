@@ -1542,6 +1542,7 @@ export interface components {
             object: string;
             /** @description The requests. */
             data: components["schemas"]["AccessRequest"][];
+            has_more?: boolean;
         };
         /** @description How requests for a datanet were decided. */
         AccessStatistics: {
@@ -2302,6 +2303,7 @@ export interface components {
             object: string;
             /** @description The contributions. */
             data: components["schemas"]["Contribution"][];
+            has_more?: boolean;
         };
         /**
          * @description Where a contribution stands.
@@ -2940,6 +2942,7 @@ export interface components {
             object: string;
             /** @description The jobs. */
             data: components["schemas"]["Job"][];
+            has_more?: boolean;
         };
         /**
          * @description Where a job stands.
@@ -4964,7 +4967,10 @@ export interface operations {
     };
     list_requests_of_datanet: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path: {
                 name: string;
@@ -5071,7 +5077,10 @@ export interface operations {
     };
     list_my_requests: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5090,7 +5099,10 @@ export interface operations {
     };
     list_review_inbox: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5661,7 +5673,10 @@ export interface operations {
     };
     list_contributions: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path: {
                 name: string;
@@ -5771,7 +5786,10 @@ export interface operations {
     };
     list_my_contributions: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6390,7 +6408,10 @@ export interface operations {
     };
     list_files: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7008,7 +7029,10 @@ export interface operations {
     };
     list_jobs: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
