@@ -1542,6 +1542,7 @@ export interface components {
             object: string;
             /** @description The requests. */
             data: components["schemas"]["AccessRequest"][];
+            /** @description Whether there are more; ask for them with `after`. */
             has_more?: boolean;
         };
         /** @description How requests for a datanet were decided. */
@@ -2303,6 +2304,7 @@ export interface components {
             object: string;
             /** @description The contributions. */
             data: components["schemas"]["Contribution"][];
+            /** @description Whether there are more; ask for them with `after`. */
             has_more?: boolean;
         };
         /**
@@ -2579,7 +2581,7 @@ export interface components {
             object: string;
             /** @description The files. */
             data: components["schemas"]["FileObject"][];
-            /** @description Always false. */
+            /** @description Whether there are more; ask for them with `after`. */
             has_more: boolean;
         };
         /** @description An uploaded file. */
@@ -2942,6 +2944,7 @@ export interface components {
             object: string;
             /** @description The jobs. */
             data: components["schemas"]["Job"][];
+            /** @description Whether there are more; ask for them with `after`. */
             has_more?: boolean;
         };
         /**
@@ -3678,7 +3681,7 @@ export interface components {
             changes: string[];
             /** @description The applications that were given, or typical ones. */
             applicants: components["schemas"]["Simulation"];
-            /** @description Everyone who has asked so far, as they would be decided now. */
+            /** @description Everyone who has asked so far (of many, the 1,000 who asked last), as they would be decided now. */
             requests: components["schemas"]["Simulation"];
             /** @description Requests that would be decided otherwise than under the terms in force. */
             differently: components["schemas"]["Differently"][];
@@ -4968,7 +4971,9 @@ export interface operations {
     list_requests_of_datanet: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -5078,7 +5083,9 @@ export interface operations {
     list_my_requests: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -5100,7 +5107,9 @@ export interface operations {
     list_review_inbox: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -5674,7 +5683,9 @@ export interface operations {
     list_contributions: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -5787,7 +5798,9 @@ export interface operations {
     list_my_contributions: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -6409,7 +6422,9 @@ export interface operations {
     list_files: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
@@ -7030,7 +7045,9 @@ export interface operations {
     list_jobs: {
         parameters: {
             query?: {
+                /** @description The id after which to go on: the last of the page before. */
                 after?: string;
+                /** @description How many, 1 to 1000; default 100. */
                 limit?: number;
             };
             header?: never;
