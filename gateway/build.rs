@@ -18,6 +18,9 @@ fn main() {
         println!("cargo::rerun-if-changed={source}");
     }
     println!("cargo::rerun-if-changed=studio/dist/index.html");
+    // They are compiled in, and a new file changes no other.
+    println!("cargo::rerun-if-changed=migrations");
+    println!("cargo::rerun-if-changed=migrations-postgres");
     let sources = SOURCES.iter().filter_map(|source| newest(Path::new(source))).max();
     let built = changed(Path::new("studio/dist/index.html"));
     if built.is_some() && built >= sources {

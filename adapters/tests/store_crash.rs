@@ -14,8 +14,8 @@ use std::{
 };
 
 use cairn_adapters::store::{Action, Caller, ChangeEntry};
-use common::{name, open, stored_objects, upload};
-use sqlx::Row;
+use cairn_database::query;
+use common::{database, name, open, stored_objects, upload};
 
 /// Names the directory that a child process works in.
 const CHILD: &str = "CAIRN_CRASH_TEST_DIR";
@@ -122,8 +122,8 @@ async fn an_upload_is_there_whole_or_not_at_all() {
         let expected: BTreeSet<_> = of(Action::Upload).filter(|generation| !deleted.contains(generation)).collect();
         assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), expected, "the log tells what there is");
         seen.extend(rows);
-        let pool = sqlx::SqlitePool::connect(dir.path().join("cairn.db").to_str().unwrap()).await.unwrap();
-        let intents = sqlx::query("SELECT COUNT(*) FROM adapter_intents").fetch_one(&pool).await.unwrap();
+        let pool = database(dir.path()).await;
+        let intents = query("SELECT COUNT(*) FROM adapter_intents").fetch_one(&pool).await.unwrap();
         assert_eq!(intents.get::<i64, _>(0), 0);
         pool.close().await;
     }

@@ -18,7 +18,6 @@ use common::{
 use futures::StreamExt;
 use object_store::{ObjectStore, memory::InMemory};
 use serde_json::json;
-use sqlx::Row;
 
 #[tokio::test]
 async fn every_golden_adapter_is_stored_once_and_loads_as_it_was() {
@@ -398,8 +397,8 @@ async fn every_change_is_in_the_outbox_once_and_in_canonical_form() {
     let store = open(dir.path()).await;
     assert_eq!(store.pending_changes(100).await.unwrap(), changes[1..]);
     assert_eq!(store.pending_changes(3).await.unwrap(), changes[1..4]);
-    let pool = sqlx::SqlitePool::connect(dir.path().join("cairn.db").to_str().unwrap()).await.unwrap();
-    let row = sqlx::query("SELECT log_index FROM adapter_changes WHERE id = ?").bind(changes[0].id);
+    let pool = common::database(dir.path()).await;
+    let row = cairn_database::query("SELECT log_index FROM adapter_changes WHERE id = ?").bind(changes[0].id);
     assert_eq!(row.fetch_one(&pool).await.unwrap().get::<i64, _>(0), 40);
 }
 

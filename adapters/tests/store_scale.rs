@@ -6,7 +6,8 @@ mod common;
 use std::time::Instant;
 
 use cairn_adapters::store::{Caller, Reference};
-use common::{name, open, upload};
+use cairn_database::query;
+use common::{database, name, open, upload};
 
 #[tokio::test]
 async fn ten_thousand_aliases_are_listed_by_page_and_resolved() {
@@ -16,11 +17,11 @@ async fn ten_thousand_aliases_are_listed_by_page_and_resolved() {
     let generation = upload(&store, 0.0, "alice").await.generation;
     store.publish("base", &name("a00000"), &generation.0, &alice).await.unwrap();
     // Copies of the published row: publishing each would be 10,000 transactions, each of them synced to disk.
-    let pool = sqlx::SqlitePool::connect(dir.path().join("cairn.db").to_str().unwrap()).await.unwrap();
-    sqlx::query(
+    let pool = database(dir.path()).await;
+    query(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
          INSERT INTO adapter_aliases (base, name, owner, visibility, current, history, updated_at)
-         SELECT base, printf('a%05d', i), CASE WHEN i % 2 THEN 'alice' ELSE 'bob' END,
+         SELECT base, 'a' || substr(CAST(100000 + i AS TEXT), 2), CASE WHEN i % 2 = 1 THEN 'alice' ELSE 'bob' END,
                 CASE WHEN i % 4 = 0 THEN 'public' ELSE 'private' END, current, history, updated_at
          FROM adapter_aliases, n WHERE name = 'a00000'",
     )

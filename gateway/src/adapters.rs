@@ -34,7 +34,7 @@ pub(crate) struct Adapters {
 
 impl Adapters {
     /// Opens the store in the gateway's database, and logs what a crash kept from the log.
-    pub(crate) async fn open(config: &Config, pool: sqlx::SqlitePool, ledger: Ledger) -> anyhow::Result<Self> {
+    pub(crate) async fn open(config: &Config, pool: cairn_database::Database, ledger: Ledger) -> anyhow::Result<Self> {
         let dir = config.data_dir.join("adapters");
         let objects = match config.adapters.objects_uri.as_str() {
             "" => Objects::local(dir.join("objects")).context("the adapters' directory cannot be opened")?,
@@ -175,6 +175,7 @@ impl From<StoreError> for ApiError {
                 Self::new(Code::AlreadyExists, message)
             }
             StoreError::OverQuota { .. } => Self::new(Code::QuotaExceeded, message),
+            StoreError::Database(nul @ cairn_database::Error::Nul) => Self::new(Code::InvalidRequest, nul.to_string()),
             StoreError::Corrupt { .. }
             | StoreError::Database(_)
             | StoreError::Address(_)

@@ -11,16 +11,20 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use cairn_database::Settings;
 use cairn_openapi::attribution::InfluenceMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod database;
 pub(crate) mod example;
 mod jwt;
 mod oidc;
 
 pub(crate) use jwt::Jwt;
 pub(crate) use oidc::{Oidc, SUBJECT_PREFIX, confidential};
+
+pub(crate) use database::Database;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -30,6 +34,8 @@ pub(crate) struct RawConfig {
     pub(crate) server: Server,
     /// Where state is kept.
     pub(crate) data: Data,
+    /// Relational state: keys, grants, requests, jobs, what answers committed to.
+    pub(crate) database: Database,
     /// The transparency log.
     pub(crate) log: Log,
     /// Witnesses that are asked to cosign the log's checkpoints.
@@ -504,6 +510,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) datanets_uri: String,
     pub(crate) datanets_storage: BTreeMap<String, String>,
+    pub(crate) database: Settings,
     pub(crate) origin: String,
     pub(crate) guard: Option<PathBuf>,
     pub(crate) witnesses: Witnesses,
@@ -563,6 +570,7 @@ impl Config {
         let RawConfig {
             server,
             data,
+            database,
             log,
             witnesses,
             anchor,
@@ -623,6 +631,7 @@ impl Config {
                 data.datanets_uri
             },
             datanets_storage: data.datanets_storage,
+            database: database.check(base, &data_dir)?,
             origin: log.origin,
             guard: (!log.guard.as_os_str().is_empty()).then(|| base.join(&log.guard)),
             witnesses,
@@ -659,11 +668,6 @@ impl Config {
     /// Lists of what ingests could not take.
     pub(crate) fn rejections_dir(&self) -> PathBuf {
         self.data_dir.join("rejections")
-    }
-
-    /// The relational store.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.data_dir.join("cairn.db")
     }
 
     /// The transparency log's tiles.
@@ -729,6 +733,9 @@ mod tests {
         for (text, word) in [
             ("[retrieval]\ntop_k = 0", "top_k"),
             ("[retrieval]\ncandidates = 1000", "candidates"),
+            ("[database]\nurl = \"mysql://a/b\"", "database.url"),
+            ("[database]\npassword_file = \"secret\"", "database.url"),
+            ("[database]\nconnections = 0", "database.connections"),
             ("[jwt]\njwks_url = \"http://x\"", "audience"),
             ("[jwt]\nkey_file = \"k\"\njwks_url = \"http://x\"\naudience = \"x\"", "choose one"),
             ("[witnesses]\nquorum = 1", "quorum"),

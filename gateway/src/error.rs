@@ -194,6 +194,9 @@ impl From<GenerateError> for ApiError {
 
 impl From<crate::store::StoreError> for ApiError {
     fn from(error: crate::store::StoreError) -> Self {
+        if let crate::store::StoreError::Database(nul @ cairn_database::Error::Nul) = &error {
+            return Self::new(Code::InvalidRequest, nul.to_string());
+        }
         Self::internal(anyhow::Error::from(error))
     }
 }

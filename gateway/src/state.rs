@@ -2,8 +2,9 @@
 
 use std::{fs::File, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cairn_base::BaseModels;
+use cairn_database::Hold;
 use cairn_index::{CrossEncoder, Embedder, EmbedderOptions, Index, IndexOptions, MiniLm};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ pub(crate) struct AppState {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Answers under way, which a shutdown lets finish.
     pub(crate) in_flight: TaskTracker,
+    /// The database, which is held for this process; taken by whoever watches that it stays so.
+    pub(crate) hold: parking_lot::Mutex<Option<Hold>>,
     /// Held for the life of the process: one gateway a data directory.
     _lock: File,
 }
@@ -56,7 +59,10 @@ impl AppState {
     /// Opens everything in the data directory, mends what a crash left, and resumes unfinished jobs.
     pub(crate) async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Arc<Self>> {
         let lock = lock(&config)?;
-        let store = Store::open(&config.database()).await?;
+        let store = Store::open(&config.database).await?;
+        store.belongs_to(&config.data_dir).await?;
+        let hold = store.hold().await?;
+        let Some(hold) = hold else { bail!("another cairn uses the database that database.url names; stop it first") };
         let ledger = Ledger::open(&config)?;
         crate::record::reconcile(&store, &ledger).await?;
         let adapters = Adapters::open(&config, store.pool(), ledger.clone()).await?;
@@ -87,6 +93,7 @@ impl AppState {
             ledger,
             metrics,
             devices: cairn_trainer::device::Devices::open(),
+            hold: parking_lot::Mutex::new(Some(hold)),
             _lock: lock,
         });
         crate::access::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;

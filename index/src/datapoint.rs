@@ -165,6 +165,9 @@ impl Draft {
         let Some(contributor) = given(self.contributor, &defaults.contributor) else {
             return Err("it has no contributor: name one in the file, or a default for the ingest".to_owned());
         };
+        if contributor.contains('\0') {
+            return Err("contributor has the character NUL (U+0000) in it: take it out".to_owned());
+        }
         let contributed_at = given(self.contributed_at, &defaults.contributed_at).unwrap_or_else(|| now.to_owned());
         if !is_date(&contributed_at) {
             return Err(format!("contributed_at is {contributed_at:?}: write 1994-11-08 or 1994-11-08T12:00:00Z"));

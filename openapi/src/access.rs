@@ -75,7 +75,7 @@ pub struct SimulationResult {
     pub changes: Vec<String>,
     /// The applications that were given, or typical ones.
     pub applicants: Simulation,
-    /// Everyone who has asked so far, as they would be decided now.
+    /// Everyone who has asked so far (of many, the 1,000 who asked last), as they would be decided now.
     pub requests: Simulation,
     /// Requests that would be decided otherwise than under the terms in force.
     pub differently: Vec<Differently>,
@@ -173,6 +173,9 @@ pub struct AccessRequestList {
     pub object: String,
     /// The requests.
     pub data: Vec<AccessRequest>,
+    /// Whether there are more; ask for them with `after`.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// A reviewer's vote.

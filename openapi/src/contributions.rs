@@ -118,6 +118,9 @@ pub struct ContributionList {
     pub object: String,
     /// The contributions.
     pub data: Vec<Contribution>,
+    /// Whether there are more; ask for them with `after`.
+    #[serde(default)]
+    pub has_more: bool,
 }
 
 /// An owner's word on a contribution.

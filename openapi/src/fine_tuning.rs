@@ -31,7 +31,7 @@ pub struct FileList {
     pub object: String,
     /// The files.
     pub data: Vec<FileObject>,
-    /// Whether there are more.
+    /// Whether there are more; ask for them with `after`.
     pub has_more: bool,
 }
 

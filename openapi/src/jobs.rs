@@ -64,4 +64,7 @@ pub struct JobList {
     pub object: String,
     /// The jobs.
     pub data: Vec<Job>,
+    /// Whether there are more; ask for them with `after`.
+    #[serde(default)]
+    pub has_more: bool,
 }

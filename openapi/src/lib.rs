@@ -20,6 +20,7 @@ pub mod keys;
 pub mod ledger;
 pub mod log;
 pub mod models;
+pub mod paging;
 pub mod records;
 pub mod retrieval;
 pub mod sign_in;

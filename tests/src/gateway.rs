@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Client, guardian::Guardian, inputs::models_dir};
+use crate::{Client, database, guardian::Guardian, inputs::models_dir};
 
 /// How a gateway is set up.
 #[derive(Default)]
@@ -54,6 +54,12 @@ impl Setup {
             // Every answer would be scored again many times; tests that are about it say so.
             (variable("attribution.influence"), "none".to_owned()),
         ];
+        let database = database::server().map(|server| {
+            let name = database::create(&server, self.copy_of.as_deref());
+            settings.push((variable("database.url"), format!("{server}/{name}")));
+            settings.push((variable("database.connections"), "4".to_owned()));
+            name
+        });
         settings.extend(self.settings);
         let guardian = Guardian::of_directory(dir.path());
         let gateway =
@@ -64,6 +70,9 @@ impl Setup {
                 let made = gateway.cli(&["init"]);
                 assert!(made.ok(), "cairn init failed: {made}");
             }
+        }
+        if let Some(name) = database {
+            database::note(&gateway.data(), &name);
         }
         gateway
     }
@@ -207,6 +216,16 @@ impl Gateway {
                 panic!("the gateway did not end within a minute of SIGTERM:\n{}", self.log_tail());
             }
         }
+    }
+
+    /// Waits until the process has ended by itself, with a failure.
+    ///
+    /// # Panics
+    /// It does not, or ends with success.
+    pub fn wait_failed(&mut self) {
+        let mut server = self.server.take().expect("the gateway was running");
+        let status = poll(Duration::from_secs(60), || server.child.try_wait().expect("our child can be waited for"));
+        assert!(status.is_some_and(|status| !status.success()), "{status:?}:\n{}", self.log_tail());
     }
 
     /// Kills the process (SIGKILL): nothing of it can be finished or cleaned up.

@@ -5,6 +5,7 @@
 
 mod anvil;
 mod client;
+mod database;
 mod gateway;
 mod guardian;
 mod inputs;

@@ -16,8 +16,8 @@ use cairn_adapters::{
     peft::{Adapter, Files, Limits},
     store::{Caller, Objects, Source, Store, StoreOptions, Upload, generation},
 };
+use cairn_database::{Database, Settings};
 use cairn_lane::{Decoder, Form, Options, names::Projection};
-use sqlx::SqlitePool;
 
 #[path = "random/mod.rs"]
 mod random;
@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
             scratch.path().to_owned()
         }
     };
-    let pool = SqlitePool::connect("sqlite::memory:").await?;
+    let pool = Database::open(&Settings::Sqlite(scratch.path().join("cairn.db"))).await?;
     let open = async || {
         let objects = Objects::local(scratch.path().join("objects"))?;
         Store::open(pool.clone(), objects, StoreOptions::new(scratch.path().join("staging"))).await

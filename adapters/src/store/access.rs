@@ -1,9 +1,9 @@
 //! Who may see an alias. To those who may not, it does not exist.
 
+use cairn_database::{Row, Transaction, query};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Action, AliasName, Caller, ChangeEntry, Store, StoreError};
+use super::{Action, AliasName, Caller, ChangeEntry, Store, StoreError, changes::CHANGES};
 
 /// Who may use an alias, beside its owner and administrators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) struct Owned {
 
 /// Reads an alias for a change: what is not visible is not found, what is only visible is refused.
 pub(crate) async fn owned(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     base: &str,
     name: &AliasName,
     caller: &Caller,
@@ -59,12 +59,12 @@ pub(crate) async fn owned(
         "SELECT a.id, a.owner, a.current, a.canary, a.history FROM adapter_aliases a
          WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE}"
     );
-    let row: Option<SqliteRow> = sqlx::query(&sql)
+    let row: Option<Row> = query(&sql)
         .bind(&caller.subject)
         .bind(caller.admin)
         .bind(base)
         .bind(name.as_str())
-        .fetch_optional(&mut **transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
     let Some(row) = row else { return Err(StoreError::not_found(base, name.as_str())) };
     let owner: String = row.get(1);
@@ -86,12 +86,12 @@ impl Store {
         visibility: Visibility,
         caller: &Caller,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
-        let done = sqlx::query("UPDATE adapter_aliases SET visibility = ?1 WHERE id = ?2 AND visibility <> ?1")
+        let done = query("UPDATE adapter_aliases SET visibility = ?1 WHERE id = ?2 AND visibility <> ?1")
             .bind(visibility.as_str())
             .bind(alias.id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         if done.rows_affected() == 1 {
             let mut entry = ChangeEntry::new(Action::Visibility, base, &alias.owner, &caller.subject);
@@ -114,14 +114,14 @@ impl Store {
         granted: bool,
         caller: &Caller,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
         let (sql, action) = if granted {
-            ("INSERT OR IGNORE INTO adapter_grants (alias, subject) VALUES (?, ?)", Action::Grant)
+            ("INSERT INTO adapter_grants (alias, subject) VALUES (?, ?) ON CONFLICT DO NOTHING", Action::Grant)
         } else {
             ("DELETE FROM adapter_grants WHERE alias = ? AND subject = ?", Action::Revoke)
         };
-        let done = sqlx::query(sql).bind(alias.id).bind(subject).execute(&mut *transaction).await?;
+        let done = query(sql).bind(alias.id).bind(subject).execute(&mut transaction).await?;
         if done.rows_affected() == 1 {
             let mut entry = ChangeEntry::new(action, base, &alias.owner, &caller.subject);
             (entry.alias, entry.subject) = (Some(name.to_string()), Some(subject.to_owned()));
@@ -138,9 +138,9 @@ impl Store {
     pub async fn grants(&self, base: &str, name: &AliasName, caller: &Caller) -> Result<Vec<String>, StoreError> {
         let mut transaction = self.inner.pool.begin().await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
-        let rows = sqlx::query("SELECT subject FROM adapter_grants WHERE alias = ? ORDER BY subject")
+        let rows = query("SELECT subject FROM adapter_grants WHERE alias = ? ORDER BY subject")
             .bind(alias.id)
-            .fetch_all(&mut *transaction)
+            .fetch_all(&mut transaction)
             .await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }

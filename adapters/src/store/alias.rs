@@ -1,10 +1,11 @@
 //! Aliases: publish, roll back, canary, unpublish. Each is one transaction, so an alias always means something whole.
 
-use sqlx::{Row, Sqlite, Transaction};
+use cairn_database::{Transaction, query};
 
 use super::{
     Action, AliasName, Caller, ChangeEntry, Store, StoreError,
     access::{Owned, owned},
+    changes::CHANGES,
     names::prefix_of,
     schema,
 };
@@ -23,8 +24,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] when another owner has the name.
     pub async fn available(&self, base: &str, name: &AliasName, owner: &str) -> Result<(), StoreError> {
-        let row =
-            sqlx::query("SELECT owner FROM adapter_aliases WHERE base = ? AND name = ?").bind(base).bind(name.as_str());
+        let row = query("SELECT owner FROM adapter_aliases WHERE base = ? AND name = ?").bind(base).bind(name.as_str());
         match row.fetch_optional(&self.inner.pool).await? {
             Some(row) if row.get::<&str, _>(0) != owner => Err(taken(base, name)),
             _ => Ok(()),
@@ -44,7 +44,7 @@ impl Store {
         generation: &str,
         caller: &Caller,
     ) -> Result<AdapterGeneration, StoreError> {
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = match owned(&mut transaction, base, name, caller).await {
             Ok(alias) => Some(alias),
             Err(StoreError::NotFound { .. }) => None,
@@ -56,9 +56,9 @@ impl Store {
         let (stored, owner) = stored(&mut transaction, base, generation, owner, caller).await?;
         let Some(alias) = alias else {
             let history = remember(&mut transaction, (0, None), &stored.generation, Action::Publish, caller).await?;
-            let created = sqlx::query(
+            let created = query(
                 "INSERT INTO adapter_aliases (base, name, owner, current, history, updated_at) VALUES (?, ?, ?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING",
+                 ON CONFLICT DO NOTHING RETURNING id",
             )
             .bind(base)
             .bind(name.as_str())
@@ -66,15 +66,14 @@ impl Store {
             .bind(stored.id)
             .bind(history)
             .bind(schema::now())
-            .execute(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
-            if created.rows_affected() == 0 {
-                return Err(taken(base, name)); // by an owner whose alias this caller cannot see
-            }
-            sqlx::query("UPDATE adapter_history SET alias = ? WHERE id = ?")
-                .bind(created.last_insert_rowid())
+            // Else it is taken by an owner whose alias this caller cannot see.
+            let created: i64 = created.ok_or_else(|| taken(base, name))?.get("id");
+            query("UPDATE adapter_history SET alias = ? WHERE id = ?")
+                .bind(created)
                 .bind(history)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
             let mut entry = ChangeEntry::new(Action::Publish, base, &owner, &caller.subject);
             (entry.alias, entry.generation) = (Some(name.to_string()), Some(stored.generation.clone()));
@@ -107,7 +106,7 @@ impl Store {
         name: &AliasName,
         caller: &Caller,
     ) -> Result<AdapterGeneration, StoreError> {
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
         let Some((target, step)) = earlier(&mut transaction, base, &alias).await? else {
             return Err(StoreError::NothingEarlier { name: name.to_string() });
@@ -155,7 +154,7 @@ impl Store {
         {
             return Err(StoreError::Percent(percent));
         }
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
         let (stored, percent) = match canary {
             Some((generation, percent)) => {
@@ -163,12 +162,12 @@ impl Store {
             }
             None => (None, None),
         };
-        sqlx::query("UPDATE adapter_aliases SET canary = ?, canary_percent = ?, updated_at = ? WHERE id = ?")
+        query("UPDATE adapter_aliases SET canary = ?, canary_percent = ?, updated_at = ? WHERE id = ?")
             .bind(stored.as_ref().map(|stored| stored.id))
             .bind(percent)
             .bind(schema::now())
             .bind(alias.id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         let mut entry = ChangeEntry::new(Action::Canary, base, &alias.owner, &caller.subject);
         entry.alias = Some(name.to_string());
@@ -184,7 +183,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::NotOwner`].
     pub async fn unpublish(&self, base: &str, name: &AliasName, caller: &Caller) -> Result<(), StoreError> {
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         let alias = owned(&mut transaction, base, name, caller).await?;
         let previous = name_of(&mut transaction, alias.current).await?;
         for sql in [
@@ -192,7 +191,7 @@ impl Store {
             "DELETE FROM adapter_history WHERE alias = ?",
             "DELETE FROM adapter_aliases WHERE id = ?",
         ] {
-            sqlx::query(sql).bind(alias.id).execute(&mut *transaction).await?;
+            query(sql).bind(alias.id).execute(&mut transaction).await?;
         }
         let mut entry = ChangeEntry::new(Action::Unpublish, base, &alias.owner, &caller.subject);
         (entry.alias, entry.previous) = (Some(name.to_string()), Some(previous));
@@ -204,20 +203,20 @@ impl Store {
 
 /// The latest generation before the one that an alias means that still exists, and the step before it.
 async fn earlier(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     base: &str,
     alias: &Owned,
 ) -> Result<Option<(Stored, Option<i64>)>, StoreError> {
     let mut step = previous_of(transaction, alias.history).await?;
     while let Some(history) = step {
-        let row = sqlx::query(
+        let row = query(
             "SELECT h.generation, h.previous, g.id FROM adapter_history h LEFT JOIN adapter_generations g
              ON g.owner = ? AND g.base = ? AND g.generation = h.generation AND g.state = 'ready' WHERE h.id = ?",
         )
         .bind(&alias.owner)
         .bind(base)
         .bind(history)
-        .fetch_one(&mut **transaction)
+        .fetch_one(&mut *transaction)
         .await?;
         step = row.get(1);
         if let Some(id) = row.get::<Option<i64>, _>(2).filter(|id| *id != alias.current) {
@@ -233,7 +232,7 @@ fn taken(base: &str, name: &AliasName) -> StoreError {
 
 /// Points an existing alias elsewhere and records it.
 async fn point(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     (base, name): (&str, &AliasName),
     alias: &Owned,
     (target, history): (&Stored, i64),
@@ -244,7 +243,7 @@ async fn point(
     entry.alias = Some(name.to_string());
     entry.generation = Some(target.generation.clone());
     entry.previous = Some(name_of(transaction, alias.current).await?);
-    sqlx::query(
+    query(
         "UPDATE adapter_aliases SET current = ?, canary = NULL, canary_percent = NULL, history = ?, updated_at = ?
          WHERE id = ?",
     )
@@ -252,45 +251,46 @@ async fn point(
     .bind(history)
     .bind(schema::now())
     .bind(alias.id)
-    .execute(&mut **transaction)
+    .execute(&mut *transaction)
     .await?;
     entry.record(transaction).await
 }
 
 /// Adds a step to an alias's history.
 async fn remember(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     (alias, previous): (i64, Option<i64>),
     generation: &str,
     action: Action,
     caller: &Caller,
 ) -> Result<i64, StoreError> {
-    let sql = "INSERT INTO adapter_history (alias, generation, action, previous, actor, at) VALUES (?, ?, ?, ?, ?, ?)";
-    let done = sqlx::query(sql)
+    let sql = "INSERT INTO adapter_history (alias, generation, action, previous, actor, at) VALUES (?, ?, ?, ?, ?, ?)
+               RETURNING id";
+    let row = query(sql)
         .bind(alias)
         .bind(generation)
         .bind(action.as_str())
         .bind(previous)
         .bind(&caller.subject)
         .bind(schema::now())
-        .execute(&mut **transaction)
+        .fetch_one(transaction)
         .await?;
-    Ok(done.last_insert_rowid())
+    Ok(row.get("id"))
 }
 
-async fn previous_of(transaction: &mut Transaction<'_, Sqlite>, history: i64) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query("SELECT previous FROM adapter_history WHERE id = ?").bind(history);
-    Ok(row.fetch_one(&mut **transaction).await?.get(0))
+async fn previous_of(transaction: &mut Transaction, history: i64) -> Result<Option<i64>, StoreError> {
+    let row = query("SELECT previous FROM adapter_history WHERE id = ?").bind(history);
+    Ok(row.fetch_one(&mut *transaction).await?.get(0))
 }
 
-async fn name_of(transaction: &mut Transaction<'_, Sqlite>, row: i64) -> Result<String, StoreError> {
-    let query = sqlx::query("SELECT generation FROM adapter_generations WHERE id = ?").bind(row);
-    Ok(query.fetch_one(&mut **transaction).await?.get(0))
+async fn name_of(transaction: &mut Transaction, row: i64) -> Result<String, StoreError> {
+    let query = query("SELECT generation FROM adapter_generations WHERE id = ?").bind(row);
+    Ok(query.fetch_one(&mut *transaction).await?.get(0))
 }
 
 /// The ready generation that begins with `prefix` and belongs to `owner`, or to any owner the caller may act for.
 async fn stored(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     base: &str,
     prefix: &str,
     owner: Option<&str>,
@@ -298,7 +298,7 @@ async fn stored(
 ) -> Result<(Stored, String), StoreError> {
     let prefix = prefix_of(prefix)?;
     let owner = owner.or((!caller.admin).then_some(caller.subject.as_str()));
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT id, generation, owner FROM adapter_generations
          WHERE generation >= ?1 AND generation < ?1 || 'g' AND base = ?2 AND (?3 IS NULL OR owner = ?3)
          AND state = 'ready' LIMIT 2",
@@ -306,7 +306,7 @@ async fn stored(
     .bind(&prefix)
     .bind(base)
     .bind(owner)
-    .fetch_all(&mut **transaction)
+    .fetch_all(&mut *transaction)
     .await?;
     match rows.as_slice() {
         [] => Err(StoreError::not_found(base, prefix)),

@@ -4,8 +4,8 @@
 //! appends [`Store::pending_changes`] to its log, in order, and reports each with [`Store::mark_logged`]. After a crash
 //! between the two, the same entry is offered again: its `key` tells a log (or its reader) that it is the same one.
 
+use cairn_database::{Transaction, query};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, StoreError, Visibility, schema};
 
@@ -102,6 +102,10 @@ pub struct Change {
     pub entry: String,
 }
 
+/// Whose turn it is to change an alias or a generation: one transaction at a time, so that what it read stays true (the
+/// quota's sum, who owns a name) and entries get their numbers in the order in which they become visible.
+pub(crate) const CHANGES: &str = "adapters";
+
 impl ChangeEntry {
     pub(crate) fn new(action: Action, base: &str, owner: &str, actor: &str) -> Self {
         Self {
@@ -123,12 +127,12 @@ impl ChangeEntry {
     }
 
     /// Writes the entry within the transaction that makes the change.
-    pub(crate) async fn record(&self, transaction: &mut Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+    pub(crate) async fn record(&self, transaction: &mut Transaction) -> Result<(), StoreError> {
         let entry = serde_json_canonicalizer::to_string(self)?;
-        sqlx::query("INSERT INTO adapter_changes (key, entry) VALUES (?, ?)")
+        query("INSERT INTO adapter_changes (key, entry) VALUES (?, ?)")
             .bind(&self.key)
             .bind(entry)
-            .execute(&mut **transaction)
+            .execute(&mut *transaction)
             .await?;
         Ok(())
     }
@@ -140,11 +144,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn pending_changes(&self, limit: u32) -> Result<Vec<Change>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, key, entry FROM adapter_changes WHERE log_index IS NULL ORDER BY id LIMIT ?")
-                .bind(limit)
-                .fetch_all(&self.inner.pool)
-                .await?;
+        let rows = query("SELECT id, key, entry FROM adapter_changes WHERE log_index IS NULL ORDER BY id LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.inner.pool)
+            .await?;
         Ok(rows.iter().map(|row| Change { id: row.get(0), key: row.get(1), entry: row.get(2) }).collect())
     }
 
@@ -153,7 +156,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn mark_logged(&self, id: i64, log_index: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE adapter_changes SET log_index = ? WHERE id = ? AND log_index IS NULL")
+        query("UPDATE adapter_changes SET log_index = ? WHERE id = ? AND log_index IS NULL")
             .bind(log_index)
             .bind(id)
             .execute(&self.inner.pool)

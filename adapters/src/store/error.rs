@@ -96,7 +96,7 @@ pub enum StoreError {
     },
     /// The database failed.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] cairn_database::Error),
     /// It is no address of an object store.
     #[error("{0:?} is no address of an object store; give one such as s3://bucket/prefix, or a directory")]
     Address(String),

@@ -1,6 +1,6 @@
 //! Listings, a page at a time, of what the caller may see.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use cairn_database::{Row, query};
 
 use super::{AliasName, Caller, Store, StoreError, Visibility, access::VISIBLE};
 use crate::{AdapterGeneration, compatibility::Report};
@@ -86,7 +86,7 @@ impl Store {
         caller: &Caller,
     ) -> Result<Page<AliasInfo>, StoreError> {
         let sql = format!("{ALIAS} WHERE a.base = ?3 AND a.name > ?4 AND {VISIBLE} ORDER BY a.name LIMIT ?5");
-        let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(after.unwrap_or(""));
+        let query = query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(after.unwrap_or(""));
         let rows = query.bind(i64::from(limit) + 1).fetch_all(&self.inner.pool).await?;
         Ok(page(rows.iter().map(alias_info).collect(), limit, |alias| alias.name.clone()))
     }
@@ -97,7 +97,7 @@ impl Store {
     /// [`StoreError::NotFound`] when there is none or the caller may not see it.
     pub async fn alias(&self, base: &str, name: &AliasName, caller: &Caller) -> Result<AliasInfo, StoreError> {
         let sql = format!("{ALIAS} WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE}");
-        let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name.as_str());
+        let query = query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name.as_str());
         let row = query.fetch_optional(&self.inner.pool).await?;
         row.as_ref().map(alias_info).ok_or_else(|| StoreError::not_found(base, name.as_str()))
     }
@@ -117,9 +117,9 @@ impl Store {
         if !caller.owns(owner) {
             return Ok(Page { items: Vec::new(), next: None });
         }
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT generation, bytes, state = 'deleting', report, created_at, created_by,
-             (SELECT json_group_array(name ORDER BY name) FROM adapter_aliases a WHERE a.current = g.id OR a.canary = g.id)
+             (SELECT string_agg(name, ',' ORDER BY name) FROM adapter_aliases a WHERE a.current = g.id OR a.canary = g.id)
              FROM adapter_generations g WHERE owner = ? AND base = ? AND generation > ? ORDER BY generation LIMIT ?",
         )
         .bind(owner)
@@ -140,7 +140,8 @@ impl Store {
                     report: serde_json::from_str(row.get(3))?,
                     created_at: row.get(4),
                     created_by: row.get(5),
-                    aliases: serde_json::from_str(row.get(6))?,
+                    // No name has a comma.
+                    aliases: row.get::<Option<&str>, _>(6).into_iter().flat_map(|all| all.split(',')).map(Into::into).collect(),
                 })
             })
             .collect::<Result<_, StoreError>>()?;
@@ -162,7 +163,7 @@ impl Store {
             "SELECT h.generation, h.action, h.actor, h.at FROM adapter_aliases a JOIN adapter_history h ON h.alias = a.id
              WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE} ORDER BY h.id DESC LIMIT ?5"
         );
-        let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name.as_str());
+        let query = query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name.as_str());
         let rows = query.bind(limit.max(1)).fetch_all(&self.inner.pool).await?;
         if rows.is_empty() {
             return Err(StoreError::not_found(base, name.as_str())); // an alias that exists has at least one step
@@ -187,14 +188,15 @@ fn page<T>(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String) -> Page<T>
     Page { next: items.last().filter(|_| more).map(key), items }
 }
 
-fn alias_info(row: &SqliteRow) -> AliasInfo {
+fn alias_info(row: &Row) -> AliasInfo {
+    let percent = row.get::<Option<i64>, _>(6).and_then(|percent| u8::try_from(percent).ok());
     AliasInfo {
         base: row.get(0),
         name: row.get(1),
         owner: row.get(2),
         visibility: Visibility::parse(row.get(3)),
         current: AdapterGeneration(row.get(4)),
-        canary: row.get::<Option<String>, _>(5).map(AdapterGeneration).zip(row.get(6)),
+        canary: row.get::<Option<String>, _>(5).map(AdapterGeneration).zip(percent),
         updated_at: row.get(7),
     }
 }

@@ -5,7 +5,7 @@
 //! publish, rollback, canary ──► alias, unique by name on a base ──► one generation, or two by percentage
 //! resolve ──► Lease: one generation, pinned until the last clone is dropped
 //! ```
-//! State is in SQLite (tables `adapter_*`) and in an object store. Each change is one SQLite transaction, which also
+//! State is in SQLite or PostgreSQL (tables `adapter_*`) and in an object store. Each change is one transaction, which also
 //! holds its entry for the transparency log ([`Change`]). Weights are written before the transaction that makes them
 //! visible, so that a crash at any moment leaves all of a generation or none; what a crash left half-written is removed
 //! by [`Store::open`].
@@ -31,8 +31,8 @@ mod upload;
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
+use cairn_database::{Database, query};
 use parking_lot::Mutex;
-use sqlx::{Row, SqlitePool};
 use tokio::sync::{RwLock, mpsc};
 
 pub use access::Visibility;
@@ -75,7 +75,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    pool: SqlitePool,
+    pool: Database,
     objects: Objects,
     options: StoreOptions,
     leases: Arc<lease::Leases>,
@@ -89,11 +89,9 @@ struct Inner {
 impl Store {
     /// Opens the store: creates tables that are missing, removes what a crash left behind, completes deletions.
     ///
-    /// The pool should have a `busy_timeout` and, for entries that must survive a power cut, `synchronous = FULL`.
-    ///
     /// # Errors
     /// [`StoreError`] when the database, the objects or the staging directory cannot be used.
-    pub async fn open(pool: SqlitePool, objects: Objects, options: StoreOptions) -> Result<Self, StoreError> {
+    pub async fn open(pool: Database, objects: Objects, options: StoreOptions) -> Result<Self, StoreError> {
         schema::create(&pool).await?;
         let staging = options.staging.clone();
         tokio::task::spawn_blocking(move || upload::sweep(&staging)).await??;
@@ -118,15 +116,15 @@ impl Store {
 
     /// Removes objects of uploads that were never committed, and rows whose deletion was.
     async fn finish_interrupted(&self) -> Result<(), StoreError> {
-        let unfinished = sqlx::query(
+        let unfinished = query(
             "SELECT generation FROM adapter_intents
              WHERE generation NOT IN (SELECT generation FROM adapter_generations)",
         );
         for row in unfinished.fetch_all(&self.inner.pool).await? {
             self.inner.objects.remove(&AdapterGeneration(row.get(0))).await?;
         }
-        sqlx::query("DELETE FROM adapter_intents").execute(&self.inner.pool).await?;
-        let deleting = sqlx::query("SELECT id FROM adapter_generations WHERE state = 'deleting'");
+        query("DELETE FROM adapter_intents").execute(&self.inner.pool).await?;
+        let deleting = query("SELECT id FROM adapter_generations WHERE state = 'deleting'");
         for row in deleting.fetch_all(&self.inner.pool).await? {
             self.remove(row.get(0)).await?;
         }

@@ -1,6 +1,6 @@
 //! [`Quota`]: how much an owner may store.
 
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use cairn_database::{Row, Transaction, query};
 
 use super::{Store, StoreError};
 
@@ -45,13 +45,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn quotas(&self) -> Result<Vec<QuotaInfo>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT known.owner, SUM(known.count), SUM(known.bytes), q.max_count, q.max_bytes FROM
+        let rows = query(
+            "SELECT known.owner, CAST(SUM(known.count) AS BIGINT), CAST(SUM(known.bytes) AS BIGINT), q.max_count, q.max_bytes FROM
                  (SELECT owner, COUNT(*) AS count, SUM(bytes) AS bytes FROM adapter_generations GROUP BY owner
                   UNION ALL SELECT owner, 0, 0 FROM adapter_quotas) AS known
-             LEFT JOIN adapter_quotas q ON q.owner = known.owner GROUP BY known.owner ORDER BY known.owner",
+             LEFT JOIN adapter_quotas q ON q.owner = known.owner
+             GROUP BY known.owner, q.max_count, q.max_bytes ORDER BY known.owner",
         );
-        let info = |row: &SqliteRow| {
+        let info = |row: &Row| {
             let number = |column: usize| row.get::<Option<i64>, _>(column).map(i64::unsigned_abs);
             let own = number(3).zip(number(4)).map(|(max_count, max_bytes)| Quota { max_count, max_bytes });
             QuotaInfo {
@@ -71,11 +72,14 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn set_quota(&self, owner: &str, quota: Option<Quota>) -> Result<(), StoreError> {
         let query = match quota {
-            None => sqlx::query("DELETE FROM adapter_quotas WHERE owner = ?").bind(owner),
-            Some(quota) => sqlx::query("INSERT OR REPLACE INTO adapter_quotas VALUES (?, ?, ?)")
-                .bind(owner)
-                .bind(signed(quota.max_count))
-                .bind(signed(quota.max_bytes)),
+            None => query("DELETE FROM adapter_quotas WHERE owner = ?").bind(owner),
+            Some(quota) => query(
+                "INSERT INTO adapter_quotas (owner, max_count, max_bytes) VALUES (?, ?, ?) ON CONFLICT (owner)
+                 DO UPDATE SET max_count = excluded.max_count, max_bytes = excluded.max_bytes",
+            )
+            .bind(owner)
+            .bind(signed(quota.max_count))
+            .bind(signed(quota.max_bytes)),
         };
         query.execute(&self.inner.pool).await?;
         Ok(())
@@ -85,17 +89,18 @@ impl Store {
     /// uploads at once cannot both take the last place.
     pub(crate) async fn check_quota(
         &self,
-        transaction: &mut Transaction<'_, Sqlite>,
+        transaction: &mut Transaction,
         owner: &str,
         bytes: u64,
     ) -> Result<(), StoreError> {
-        let used = sqlx::query("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM adapter_generations WHERE owner = ?")
+        let used =
+            query("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM adapter_generations WHERE owner = ?")
+                .bind(owner)
+                .fetch_one(&mut *transaction)
+                .await?;
+        let own = query("SELECT max_count, max_bytes FROM adapter_quotas WHERE owner = ?")
             .bind(owner)
-            .fetch_one(&mut **transaction)
-            .await?;
-        let own = sqlx::query("SELECT max_count, max_bytes FROM adapter_quotas WHERE owner = ?")
-            .bind(owner)
-            .fetch_optional(&mut **transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
         let Quota { max_count, max_bytes } = own.map_or(self.inner.options.quota, |row| Quota {
             max_count: row.get::<i64, _>(0).unsigned_abs(),
@@ -110,7 +115,7 @@ impl Store {
     }
 }
 
-/// SQLite's integers are signed.
+/// The database's integers are signed.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,8 @@
 //! From what a request names to weights that will not go away: [`Store::resolve`], [`Store::load`] and
 //! [`Store::prepare`].
 
+use cairn_database::{Row, query};
 use sha2::{Digest, Sha256};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Caller, Lease, Reference, Store, StoreError, access::VISIBLE, generation::generation};
 use crate::{AdapterGeneration, peft::Adapter};
@@ -44,17 +44,17 @@ impl Store {
         let name = reference.alias.as_str();
         let Some(prefix) = &reference.generation else {
             let sql = by_alias();
-            let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name);
-            let row: SqliteRow = query.fetch_optional(&self.inner.pool).await?.ok_or_else(not_found)?;
-            if let (Some(id), Some(generation), Some(percent)) = (row.get(3), row.get(4), row.get::<Option<u8>, _>(5))
-                && bucket(row.get(0), request_key) < u64::from(percent)
+            let query = query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name);
+            let row: Row = query.fetch_optional(&self.inner.pool).await?.ok_or_else(not_found)?;
+            if let (Some(id), Some(generation), Some(percent)) = (row.get(3), row.get(4), row.get::<Option<i64>, _>(5))
+                && bucket(row.get(0), request_key) < percent.unsigned_abs()
             {
                 return Ok((id, generation, true));
             }
             return Ok((row.get(1), row.get(2), false));
         };
         let sql = by_generation();
-        let query = sqlx::query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name).bind(prefix);
+        let query = query(&sql).bind(&caller.subject).bind(caller.admin).bind(base).bind(name).bind(prefix);
         match query.fetch_all(&self.inner.pool).await?.as_slice() {
             [] => Err(not_found()),
             [row] => Ok((row.get(0), row.get(1), row.get(2))),
@@ -112,10 +112,10 @@ fn by_alias() -> String {
 /// A generation by its first digits, where the caller may name it under the alias.
 fn by_generation() -> String {
     format!(
-        "SELECT g.id, g.generation, g.id IS a.canary FROM adapter_aliases a JOIN adapter_generations g
+        "SELECT g.id, g.generation, g.id IS NOT DISTINCT FROM a.canary FROM adapter_aliases a JOIN adapter_generations g
          ON g.generation >= ?5 AND g.generation < ?5 || 'g' AND g.base = ?3 AND g.owner = a.owner
          WHERE a.base = ?3 AND a.name = ?4 AND {VISIBLE} AND g.state = 'ready'
-         AND (?2 OR a.owner = ?1 OR g.id IS a.canary OR EXISTS
+         AND (?2 OR a.owner = ?1 OR g.id IS NOT DISTINCT FROM a.canary OR EXISTS
               (SELECT 1 FROM adapter_history h WHERE h.alias = a.id AND h.generation = g.generation)) LIMIT 2"
     )
 }
@@ -130,17 +130,21 @@ fn bucket(alias: i64, request_key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use cairn_database::{Database, Settings};
+
     use super::*;
     use crate::store::schema;
 
-    /// However many adapters there are, a request looks its own up.
+    /// However many adapters there are, a request looks its own up. By SQLite's plan, which does not depend on what the
+    /// tables hold.
     #[tokio::test]
     async fn no_request_scans_a_table() {
-        let pool = sqlx::SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let pool = Database::open(&Settings::Sqlite(dir.path().join("db"))).await.unwrap();
         schema::create(&pool).await.unwrap();
         for sql in [by_alias(), by_generation()] {
             let plan = format!("EXPLAIN QUERY PLAN {sql}");
-            let steps = sqlx::query(&plan).fetch_all(&pool).await.unwrap();
+            let steps = query(&plan).fetch_all(&pool).await.unwrap();
             assert!(steps.len() >= 3, "{sql}");
             for step in steps {
                 let step: String = step.get("detail");

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::Row;
+use cairn_database::query;
 
-use super::{Action, Caller, ChangeEntry, Store, StoreError, archive, generation::generation, quota::signed, schema};
+use super::{
+    Action, Caller, ChangeEntry, Store, StoreError, archive, changes::CHANGES, generation::generation, quota::signed,
+    schema,
+};
 use crate::{
     AdapterGeneration,
     compatibility::{Base, Report, Stated, report},
@@ -78,7 +81,7 @@ impl Store {
         let bytes = (files.config.len() + files.weights.len()) as u64;
 
         let _shared = self.inner.contents.read().await;
-        let known = sqlx::query("SELECT owner, base, state FROM adapter_generations WHERE generation = ?")
+        let known = query("SELECT owner, base, state FROM adapter_generations WHERE generation = ?")
             .bind(&generation.0)
             .fetch_all(&self.inner.pool)
             .await?;
@@ -91,16 +94,16 @@ impl Store {
         // Early, so that a refused upload costs no write; decided below.
         self.check_quota(&mut self.inner.pool.begin().await?, &owner, bytes).await?;
         if known.is_empty() {
-            sqlx::query("INSERT OR IGNORE INTO adapter_intents VALUES (?)")
+            query("INSERT INTO adapter_intents VALUES (?) ON CONFLICT DO NOTHING")
                 .bind(&generation.0)
                 .execute(&self.inner.pool)
                 .await?;
             self.inner.objects.put(&generation, files).await?;
         }
 
-        let mut transaction = self.inner.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.inner.pool.begin_alone(CHANGES).await?;
         self.check_quota(&mut transaction, &owner, bytes).await?;
-        let inserted = sqlx::query(
+        let inserted = query(
             "INSERT INTO adapter_generations (generation, owner, base, bytes, report, created_at, created_by)
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
@@ -111,7 +114,7 @@ impl Store {
         .bind(serde_json::to_string(&report)?)
         .bind(schema::now())
         .bind(&caller.subject)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         let created = inserted.rows_affected() == 1;
         if created {
@@ -119,10 +122,7 @@ impl Store {
             entry.generation = Some(generation.0.clone());
             entry.record(&mut transaction).await?;
         }
-        sqlx::query("DELETE FROM adapter_intents WHERE generation = ?")
-            .bind(&generation.0)
-            .execute(&mut *transaction)
-            .await?;
+        query("DELETE FROM adapter_intents WHERE generation = ?").bind(&generation.0).execute(&mut transaction).await?;
         transaction.commit().await?;
         Ok(Uploaded { generation, created, report, bytes })
     }

@@ -10,9 +10,9 @@ use cairn_adapters::{
     compatibility::{Base, template_hash, tokenizer_hash},
     store::{AliasName, Caller, Objects, Source, Store, StoreOptions, Upload, Uploaded},
 };
+use cairn_database::{Database, testing};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 /// The directory of golden files.
 pub(crate) fn golden() -> PathBuf {
@@ -107,22 +107,22 @@ pub(crate) fn options(dir: &Path) -> StoreOptions {
     StoreOptions::new(dir.join("staging"))
 }
 
-/// Opens a store with everything under `dir`, set up as the gateway sets up its database.
+/// Opens a store with everything under `dir`, its database as the gateway opens it.
 pub(crate) async fn open_with(dir: &Path, options: StoreOptions) -> Store {
     open_on(dir, Objects::local(dir.join("objects")).unwrap(), options).await
 }
 
 /// Opens a store whose objects lie elsewhere.
 pub(crate) async fn open_on(dir: &Path, objects: Objects, options: StoreOptions) -> Store {
-    let connect = SqliteConnectOptions::new()
-        .filename(dir.join("cairn.db"))
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(std::time::Duration::from_secs(10));
-    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await.unwrap();
-    Store::open(pool, objects, options).await.unwrap()
+    let database = database(dir).await;
+    // What a killed process had sent to a server is over then.
+    drop(database.hold().await.unwrap().expect("nobody else has the database"));
+    Store::open(database, objects, options).await.unwrap()
+}
+
+/// The database under `dir`, or the one that stands for it.
+pub(crate) async fn database(dir: &Path) -> Database {
+    Database::open(&testing::settings(&dir.join("cairn.db")).await.unwrap()).await.unwrap()
 }
 
 /// Opens a store with the default options.

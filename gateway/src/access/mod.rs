@@ -7,7 +7,9 @@
 
 mod entries;
 pub(crate) mod grants;
+pub(crate) mod lists;
 pub(crate) mod requests;
+pub(crate) mod statistics;
 pub(crate) mod terms;
 
 use std::sync::Arc;
@@ -167,9 +169,11 @@ pub(crate) async fn start(state: Arc<AppState>) -> Result<(), ApiError> {
     grants::complete(&state).await?;
     log_pending(&state).await?;
     tokio::spawn(async move {
+        let mut first = true;
         loop {
-            if let Err(error) = requests::pass_on(&state).await {
-                tracing::error!(%error, "requests for access could not be looked through");
+            match requests::pass_on(&state, first).await {
+                Ok(()) => first = false,
+                Err(error) => tracing::error!(%error, "requests for access could not be looked through"),
             }
             if let Err(error) = log_pending(&state).await {
                 tracing::error!(%error, "decisions on access could not be logged yet");

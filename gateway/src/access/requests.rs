@@ -1,13 +1,11 @@
 //! Requests for access: decided at once by the published terms, or referred to people.
 
-use std::collections::BTreeMap;
-
 use cairn_openapi::{
-    access::{AccessRequest, AccessStatistics, ClauseCount, NewAbsence, NewAppeal, NewVote, RequestStatus, ReviewVote},
+    access::{AccessRequest, NewAbsence, NewAppeal, NewVote, RequestStatus, ReviewVote},
     keys::Role,
 };
 use cairn_policy::{
-    Absence, Answer, Application, Clause, Outcome, Scope, Vote, evaluate,
+    Absence, Application, Outcome, Scope, Vote, evaluate,
     review::{Referral, Standing, Tally, tally},
 };
 use cairn_proof::{
@@ -29,7 +27,7 @@ use crate::{
         datanets::Description,
         grants::StoredGrant,
         now,
-        requests::{Decided, Requests, StoredRequest, StoredTerms},
+        requests::{Decided, StoredRequest, StoredTerms},
     },
 };
 
@@ -52,11 +50,8 @@ pub(crate) async fn apply(
         grants::filter("rows", rows)?;
     }
     let terms = in_force(state, &datanet.name).await?;
-    let earlier = state.store.requests(Requests::By(&caller.subject)).await?;
-    let waits = |it: &&StoredRequest| {
-        it.datanet == datanet.name && it.status == "waiting" && it.application.purposes == application.purposes
-    };
-    if let Some(waiting) = earlier.iter().find(waits) {
+    let waiting = state.store.waiting_requests(&datanet.name, &caller.subject).await?;
+    if let Some(waiting) = waiting.iter().find(|it| it.application.purposes == application.purposes) {
         let message = format!("request {} for the same is waiting; withdraw it to ask anew", waiting.id);
         return Err(ApiError::new(Code::AlreadyExists, message));
     }
@@ -123,7 +118,7 @@ pub(crate) async fn apply(
 /// Asks again for what a request asked for.
 pub(crate) async fn renew(state: &AppState, caller: &Caller, id: &str) -> Result<AccessRequest, ApiError> {
     let before = own(state, caller, id).await?;
-    let datanet = datanet(state, &before.datanet).await?;
+    let datanet = datanet_of(state, &before.datanet).await?;
     apply(state, caller, &datanet, before.application, None).await
 }
 
@@ -144,7 +139,7 @@ pub(crate) async fn appeal(
     if !appeal.statement.trim().is_empty() {
         application.statement = appeal.statement;
     }
-    let datanet = datanet(state, &denied.datanet).await?;
+    let datanet = datanet_of(state, &denied.datanet).await?;
     apply(state, caller, &datanet, application, Some(&denied)).await
 }
 
@@ -213,57 +208,33 @@ pub(crate) async fn vote(
     described(state, stored(state, id).await?).await
 }
 
-/// Looks through waiting requests: passes on those whose deadline is over, and grants what the terms grant by silence.
-pub(super) async fn pass_on(state: &AppState) -> Result<(), ApiError> {
+/// Looks through waiting requests: passes on those whose deadline is over, and grants what the terms grant by silence. The
+/// first look, at the start, is at all of them; the others at those that time or a vote may have ended, and at new ones.
+pub(super) async fn pass_on(state: &AppState, first: bool) -> Result<(), ApiError> {
     let at = Utc::now();
-    for request in state.store.requests(Requests::Waiting).await? {
-        let counted = count(state, &request, at).await?;
-        if counted.escalated && request.escalated_at.is_none() {
-            let salt = Salt::random().map_err(ApiError::internal)?;
-            let entry = entries::decision(&request, Logged::Escalated, DecidedBy::Policy, None, &text(at), &salt)?;
-            state.store.escalate_request(&request.id, &text(at), &entry, &salt).await?;
-        }
-        settle(state, &request, "policy", at).await?;
-    }
-    Ok(())
-}
-
-/// Every request for a datanet, for those who govern or review it and for auditors.
-pub(crate) async fn of_datanet(
-    state: &AppState,
-    caller: &Caller,
-    datanet: &Description,
-) -> Result<Vec<AccessRequest>, ApiError> {
-    let mut data = Vec::new();
-    let all = caller.bounds().is_none() || caller.subject == datanet.owner || caller.has(&[Role::Auditor]);
-    for request in state.store.requests(Requests::Of(&datanet.name)).await? {
-        let request = described(state, request).await?;
-        if all || concerns(&request, &caller.subject) {
-            data.push(request);
+    let since = if first { String::new() } else { text(at - Duration::minutes(NEW_MINUTES)) };
+    let mut after: Option<String> = None;
+    loop {
+        let part = state.store.due_requests(&text(at), &since, after.as_deref(), PART).await?;
+        let Some(last) = part.last() else { return Ok(()) };
+        after = Some(last.id.clone());
+        for request in part {
+            // One that cannot be counted keeps no other waiting.
+            if let Err(error) = look_at(state, &request, at).await {
+                tracing::error!(request = request.id, %error, "a waiting request could not be looked at");
+            }
         }
     }
-    Ok(data)
 }
 
-/// A subject's own requests.
-pub(crate) async fn by_subject(state: &AppState, subject: &str) -> Result<Vec<AccessRequest>, ApiError> {
-    let mut data = Vec::new();
-    for request in state.store.requests(Requests::By(subject)).await? {
-        data.push(described(state, request).await?);
+async fn look_at(state: &AppState, request: &StoredRequest, at: DateTime<Utc>) -> Result<(), ApiError> {
+    let counted = count(state, request, at).await?;
+    if counted.escalated && request.escalated_at.is_none() {
+        let salt = Salt::random().map_err(ApiError::internal)?;
+        let entry = entries::decision(request, Logged::Escalated, DecidedBy::Policy, None, &text(at), &salt)?;
+        state.store.escalate_request(&request.id, &text(at), &entry, &salt).await?;
     }
-    Ok(data)
-}
-
-/// What a subject may decide now.
-pub(crate) async fn inbox(state: &AppState, subject: &str) -> Result<Vec<AccessRequest>, ApiError> {
-    let mut data = Vec::new();
-    for request in state.store.requests(Requests::Waiting).await? {
-        let request = described(state, request).await?;
-        if request.reviewers.iter().any(|reviewer| reviewer == subject) {
-            data.push(request);
-        }
-    }
-    Ok(data)
+    settle(state, request, "policy", at).await
 }
 
 /// One request, where the caller has to do with it.
@@ -303,45 +274,6 @@ pub(crate) async fn set_absence(state: &AppState, subject: &str, absence: Option
     }
     let absence = Absence { reviewer: subject.to_owned(), delegate, from, until };
     Ok(state.store.set_absence(subject, Some(&absence)).await?)
-}
-
-/// How requests for a datanet were decided.
-pub(crate) async fn statistics(state: &AppState, datanet: &str) -> Result<AccessStatistics, ApiError> {
-    let requests = state.store.requests(Requests::Of(datanet)).await?;
-    let of = |status: &str| requests.iter().filter(|request| request.status == status).count() as u64;
-    let decided: Vec<&StoredRequest> =
-        requests.iter().filter(|request| matches!(request.status.as_str(), "granted" | "denied")).collect();
-    let mut seconds: Vec<f64> = decided.iter().filter_map(|request| taken(request)).collect();
-    seconds.sort_by(f64::total_cmp);
-    let quantile = |part: f64| {
-        let last = seconds.len().checked_sub(1)?;
-        seconds.get((last as f64 * part).ceil() as usize).copied()
-    };
-    let by_policy = decided.iter().filter(|request| request.decided_by.as_deref() == Some("policy")).count();
-    let mut clauses: BTreeMap<Clause, (u64, u64)> = BTreeMap::new();
-    for finding in requests.iter().flat_map(|request| &request.findings) {
-        match finding.answer {
-            Answer::Allow => {}
-            Answer::Refer => clauses.entry(finding.clause).or_default().1 += 1,
-            Answer::Deny => clauses.entry(finding.clause).or_default().0 += 1,
-        }
-    }
-    let clause = |(clause, (denied, referred)): (Clause, (u64, u64))| ClauseCount {
-        clause: clause.name().to_owned(),
-        denied,
-        referred,
-    };
-    Ok(AccessStatistics {
-        datanet: datanet.to_owned(),
-        requests: requests.len() as u64,
-        granted: of("granted"),
-        denied: of("denied"),
-        waiting: of("waiting"),
-        automatic: (!decided.is_empty()).then(|| by_policy as f64 / decided.len() as f64),
-        median_seconds: quantile(0.5),
-        p95_seconds: quantile(0.95),
-        clauses: clauses.into_iter().map(clause).collect(),
-    })
 }
 
 /// Carries out what the votes amount to, if they amount to anything.
@@ -425,7 +357,7 @@ async fn supersede(state: &AppState, grant: &StoredGrant) -> Result<(), ApiError
 /// Where a request stands at a moment.
 async fn count(state: &AppState, request: &StoredRequest, at: DateTime<Utc>) -> Result<Tally, ApiError> {
     let terms = terms_of(state, request).await?;
-    let datanet = datanet(state, &request.datanet).await?;
+    let datanet = datanet_of(state, &request.datanet).await?;
     let barred: Vec<String> = match &request.appeal_of {
         Some(appealed) => state.store.votes(appealed).await?.into_iter().map(|vote| vote.reviewer).collect(),
         None => Vec::new(),
@@ -437,7 +369,7 @@ async fn count(state: &AppState, request: &StoredRequest, at: DateTime<Utc>) -> 
     Ok(tally(&referral, &votes, &state.store.absences().await?, at))
 }
 
-async fn described(state: &AppState, request: StoredRequest) -> Result<AccessRequest, ApiError> {
+pub(super) async fn described(state: &AppState, request: StoredRequest) -> Result<AccessRequest, ApiError> {
     let waiting = request.status == "waiting";
     let counted = count(state, &request, Utc::now()).await?;
     let votes = state.store.votes(&request.id).await?;
@@ -481,7 +413,7 @@ async fn described(state: &AppState, request: StoredRequest) -> Result<AccessReq
 }
 
 /// Whether a request is somebody's own, or theirs to decide or decided by them.
-fn concerns(request: &AccessRequest, subject: &str) -> bool {
+pub(super) fn concerns(request: &AccessRequest, subject: &str) -> bool {
     request.subject == subject
         || request.reviewers.iter().any(|reviewer| reviewer == subject)
         || request.votes.iter().any(|vote| vote.reviewer == subject)
@@ -489,7 +421,7 @@ fn concerns(request: &AccessRequest, subject: &str) -> bool {
 
 async fn visible_stored(state: &AppState, caller: &Caller, id: &str) -> Result<StoredRequest, ApiError> {
     let request = stored(state, id).await?;
-    let owner = datanet(state, &request.datanet).await?.owner;
+    let owner = datanet_of(state, &request.datanet).await?.owner;
     // A reviewer sees what others decided, too.
     let review = terms_of(state, &request).await?.terms.review;
     let reviews = review.reviewers.iter().chain(&review.escalate_to).any(|reviewer| *reviewer == caller.subject);
@@ -513,7 +445,7 @@ fn missing(id: &str) -> ApiError {
     ApiError::new(Code::NotFound, format!("there is no request {id:?}"))
 }
 
-async fn datanet(state: &AppState, name: &str) -> Result<Description, ApiError> {
+pub(super) async fn datanet_of(state: &AppState, name: &str) -> Result<Description, ApiError> {
     state.store.datanet(name, None).await?.ok_or_else(|| ApiError::no_datanet(name))
 }
 
@@ -528,17 +460,19 @@ async fn in_force(state: &AppState, datanet: &str) -> Result<StoredTerms, ApiErr
 
 /// The terms that a request was made under.
 async fn terms_of(state: &AppState, request: &StoredRequest) -> Result<StoredTerms, ApiError> {
-    let versions = state.store.terms(&request.datanet).await?;
-    let version = versions.into_iter().find(|terms| terms.version == request.terms_version);
+    terms_of_version(state, &request.datanet, request.terms_version).await
+}
+
+/// A version of a datanet's terms.
+pub(super) async fn terms_of_version(state: &AppState, datanet: &str, version: u64) -> Result<StoredTerms, ApiError> {
+    let versions = state.store.terms(datanet).await?;
+    let version = versions.into_iter().find(|terms| terms.version == version);
     version.ok_or_else(|| ApiError::internal("a request's terms are missing"))
 }
 
-/// Seconds from a request to its decision.
-fn taken(request: &StoredRequest) -> Option<f64> {
-    let at = |text: &str| text.parse::<DateTime<Utc>>().ok();
-    let took = at(request.decided_at.as_deref()?)? - at(&request.created_at)?;
-    Some(took.num_milliseconds() as f64 / 1000.0)
-}
-
+/// Requests looked at in one part.
+const PART: usize = 200;
+/// For so long a request counts as new: as one that is to be passed on at once, because too few may decide it.
+const NEW_MINUTES: i64 = 10;
 /// Longest reason, in characters.
 const MOST_REASON: usize = 2000;

@@ -92,7 +92,7 @@ pub(crate) async fn try_out(
         return Err(ApiError::invalid("applications", format!("give at most {MOST_APPLICATIONS} applications")));
     }
     let in_force = state.store.terms(datanet).await?.into_iter().next();
-    let requests = state.store.requests(Requests::Of(datanet)).await?;
+    let requests = state.store.requests(Requests::Of(datanet), None, MOST_REQUESTS).await?;
     let asked: Vec<Application> = requests.iter().map(|request| request.application.clone()).collect();
     let mut differently = Vec::new();
     if let Some(in_force) = &in_force {
@@ -132,5 +132,7 @@ fn check(terms: &Terms) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Requests in one simulation: those that were made last.
+const MOST_REQUESTS: usize = 1000;
 /// Applications in one simulation.
 const MOST_APPLICATIONS: usize = 1000;

@@ -230,8 +230,20 @@ pub(crate) async fn run(global: &Global, command: Access) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// Requests asked for at once.
+const PAGE: usize = 200;
+
+/// Shows a list of requests, page by page to its end.
 async fn list(global: &Global, client: &Client, path: &str) -> anyhow::Result<()> {
-    let found = client.get::<AccessRequestList>(path).await?.data;
+    let mut found: Vec<AccessRequest> = Vec::new();
+    loop {
+        let after = found.last().map(|last| format!("&after={}", last.id)).unwrap_or_default();
+        let page = client.get::<AccessRequestList>(&format!("{path}?limit={PAGE}{after}")).await?;
+        found.extend(page.data);
+        if !page.has_more {
+            break;
+        }
+    }
     if global.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(());
@@ -299,7 +311,7 @@ fn show_simulation(global: &Global, result: &SimulationResult) -> anyhow::Result
     table(&["WHO", "FOR", "", "OUTCOME", "WHY"], &rows);
     let all = &result.requests;
     println!(
-        "\nOf {} requests so far: {} granted, {} referred, {} denied; {} otherwise than under the terms in force.",
+        "\nOf the last {} requests: {} granted, {} referred, {} denied; {} otherwise than under the terms in force.",
         all.each.len(),
         all.granted,
         all.referred,

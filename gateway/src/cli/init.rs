@@ -40,7 +40,8 @@ pub(crate) async fn run(global: &Global, command: Init) -> anyhow::Result<ExitCo
         key
     };
     fs::write(config.public_key(), format!("{}\n", key.verifying_key(&origin)))?;
-    let store = Store::open(&config.database()).await?;
+    let store = Store::open(&config.database).await?;
+    store.belongs_to(directory).await?;
     let admin = NewKey {
         subject: "admin".into(),
         roles: vec![Role::Admin],

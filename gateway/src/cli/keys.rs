@@ -73,10 +73,11 @@ impl From<Limits> for KeyLimits {
 
 pub(crate) async fn run(global: &Global, command: Keys) -> anyhow::Result<ExitCode> {
     let config = global.config()?;
-    if !config.database().exists() {
+    if !config.signing_key().exists() {
         bail!("{} is not a data directory; `cairn init` makes one", config.data_dir.display());
     }
-    let store = Store::open(&config.database()).await?;
+    let store = Store::open(&config.database).await?;
+    store.belongs_to(&config.data_dir).await?;
     match command.command {
         Command::Create { subject, role, expires_in_days, limits } => {
             http::valid_subject(&subject).map_err(|error| anyhow::anyhow!("{error}"))?;

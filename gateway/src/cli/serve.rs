@@ -1,6 +1,13 @@
 //! `cairn serve`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_web::{
     App, HttpServer,
@@ -72,9 +79,20 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
     .with_context(|| format!("cannot listen on {listen}; is another server there? server.listen chooses"))?
     .run();
     tracing::info!(address = %listen, data_dir = %state.config.data_dir.display(), "serving");
+    let hold = state.hold.lock().take().context("the database is not held")?;
+    let (lost, handle) = (hold.lost(), server.handle());
+    let failed = Arc::new(AtomicBool::new(false));
+    let fails = failed.clone();
+    // Whoever starts next may take the database: two must not write, so this one ends.
+    tokio::spawn(async move {
+        lost.await;
+        fails.store(true, Ordering::Relaxed);
+        tracing::error!("the database is held no more (its server, or the way to it, failed): stopping; start again");
+        handle.stop(true).await;
+    });
     server.await?;
     drain(&state, grace).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Lets answers under way be recorded.

@@ -27,10 +27,11 @@ enum Command {
 
 pub(crate) async fn run(global: &Global, command: Sessions) -> anyhow::Result<ExitCode> {
     let config = global.config()?;
-    if !config.database().exists() {
+    if !config.signing_key().exists() {
         bail!("{} is not a data directory; `cairn init` makes one", config.data_dir.display());
     }
-    let store = Store::open(&config.database()).await?;
+    let store = Store::open(&config.database).await?;
+    store.belongs_to(&config.data_dir).await?;
     match command.command {
         Command::List => {
             let sessions = store.sessions().await?;

@@ -11,6 +11,7 @@ use cairn_openapi::{
     },
     error::ErrorEnvelope,
     keys::Role,
+    paging::ListQuery,
 };
 use cairn_policy::{Application, Terms};
 
@@ -19,7 +20,7 @@ use super::{
     keys::valid_subject,
 };
 use crate::{
-    access::{grants, requests, terms},
+    access::{grants, lists, requests, statistics, terms},
     auth::{Allowed, Anyone, Stewards},
     error::{ApiError, Code},
     state::AppState,
@@ -91,45 +92,50 @@ pub(crate) async fn request_access(
 }
 
 /// Requests for a datanet, newest first: for its owner, its reviewers and auditors.
-#[utoipa::path(operation_id = "list_requests_of_datanet", tag = "access", params(("name" = String, Path,)), responses((status = 200, body = AccessRequestList), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "list_requests_of_datanet", tag = "access", params(("name" = String, Path,), ListQuery), responses((status = 200, body = AccessRequestList), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}/requests")]
 pub(crate) async fn requests_of_datanet(
     caller: Allowed<Anyone>,
     state: Data<AppState>,
     name: Path<String>,
+    page: Query<ListQuery>,
 ) -> Result<Json<AccessRequestList>, ApiError> {
     let datanet = known(&state, &caller, &name).await?;
-    let data = requests::of_datanet(&state, &caller, &datanet).await?;
-    Ok(Json(AccessRequestList { object: "list".into(), data }))
+    lists::of_datanet(&state, &caller, &datanet, &page).await.map(Json)
 }
 
 /// How requests for a datanet were decided: how many by the terms alone, and how long it took.
 #[utoipa::path(operation_id = "access_statistics", tag = "access", params(("name" = String, Path,)), responses((status = 200, body = AccessStatistics), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}/requests/statistics")]
-pub(crate) async fn statistics(
+pub(crate) async fn access_statistics(
     caller: Allowed<Anyone>,
     state: Data<AppState>,
     name: Path<String>,
 ) -> Result<Json<AccessStatistics>, ApiError> {
     let datanet = known(&state, &caller, &name).await?;
-    Ok(Json(requests::statistics(&state, &datanet.name).await?))
+    Ok(Json(statistics::statistics(&state, &datanet.name).await?))
 }
 
 /// The caller's own requests, newest first.
-#[utoipa::path(operation_id = "list_my_requests", tag = "access", responses((status = 200, body = AccessRequestList)))]
+#[utoipa::path(operation_id = "list_my_requests", tag = "access", params(ListQuery), responses((status = 200, body = AccessRequestList)))]
 #[get("/v1/access_requests")]
 pub(crate) async fn my_requests(
     caller: Allowed<Anyone>,
     state: Data<AppState>,
+    page: Query<ListQuery>,
 ) -> Result<Json<AccessRequestList>, ApiError> {
-    Ok(Json(AccessRequestList { object: "list".into(), data: requests::by_subject(&state, &caller.subject).await? }))
+    lists::by_subject(&state, &caller.subject, &page).await.map(Json)
 }
 
 /// Requests that the caller may decide now.
-#[utoipa::path(operation_id = "list_review_inbox", tag = "access", responses((status = 200, body = AccessRequestList)))]
+#[utoipa::path(operation_id = "list_review_inbox", tag = "access", params(ListQuery), responses((status = 200, body = AccessRequestList)))]
 #[get("/v1/access_requests/inbox")]
-pub(crate) async fn inbox(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<AccessRequestList>, ApiError> {
-    Ok(Json(AccessRequestList { object: "list".into(), data: requests::inbox(&state, &caller.subject).await? }))
+pub(crate) async fn inbox(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    page: Query<ListQuery>,
+) -> Result<Json<AccessRequestList>, ApiError> {
+    lists::inbox(&state, &caller.subject, &page).await.map(Json)
 }
 
 /// One request: for whoever made it, its reviewers, the datanet's owner and auditors.

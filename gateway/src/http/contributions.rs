@@ -10,12 +10,13 @@ use cairn_openapi::{
         Contribution, ContributionList, ContributionQuery, ContributionState, NewReview, SnapshotList, SnapshotVersion,
     },
     error::ErrorEnvelope,
+    paging::ListQuery,
 };
 use cairn_policy::Purpose;
 use cairn_proof::{Commitment, datapoint::Field};
 use serde_json::json;
 
-use super::{datanets::known, ingest::receive};
+use super::{cut, datanets::known, ingest::receive, list_limit};
 use crate::{
     access,
     auth::{Allowed, Anyone, Applications, Caller},
@@ -76,25 +77,32 @@ pub(crate) async fn contribute(
 }
 
 /// Contributions to a datanet, newest first: to its owner all, to others their own.
-#[utoipa::path(operation_id = "list_contributions", tag = "contributions", params(("name" = String, Path,)), responses((status = 200, body = ContributionList), (status = 404, body = ErrorEnvelope)))]
+#[utoipa::path(operation_id = "list_contributions", tag = "contributions", params(("name" = String, Path,), ListQuery), responses((status = 200, body = ContributionList), (status = 404, body = ErrorEnvelope)))]
 #[get("/v1/datanets/{name}/contributions")]
 pub(crate) async fn of_datanet(
     caller: Allowed<Anyone>,
     state: Data<AppState>,
     name: Path<String>,
+    page: Query<ListQuery>,
 ) -> Result<Json<ContributionList>, ApiError> {
     let datanet = known(&state, &caller, &name).await?;
     let all = caller.bounds().is_none() || caller.subject == datanet.owner;
-    let found = state.store.contributions(Contributions::To(&datanet.name)).await?;
-    listed(&state, found.into_iter().filter(|it| all || it.subject == caller.subject)).await
+    let which = match all {
+        true => Contributions::To(&datanet.name),
+        false => Contributions::ToBy(&datanet.name, &caller.subject),
+    };
+    listed(&state, which, &page).await
 }
 
 /// The caller's own contributions, newest first.
-#[utoipa::path(operation_id = "list_my_contributions", tag = "contributions", responses((status = 200, body = ContributionList)))]
+#[utoipa::path(operation_id = "list_my_contributions", tag = "contributions", params(ListQuery), responses((status = 200, body = ContributionList)))]
 #[get("/v1/contributions")]
-pub(crate) async fn mine(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<ContributionList>, ApiError> {
-    let found = state.store.contributions(Contributions::By(&caller.subject)).await?;
-    listed(&state, found.into_iter()).await
+pub(crate) async fn mine(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    page: Query<ListQuery>,
+) -> Result<Json<ContributionList>, ApiError> {
+    listed(&state, Contributions::By(&caller.subject), &page).await
 }
 
 /// One contribution, with what was found in it.
@@ -270,13 +278,17 @@ async fn visible(state: &AppState, caller: &Caller, id: &str) -> Result<(StoredC
 
 async fn listed(
     state: &AppState,
-    found: impl Iterator<Item = StoredContribution>,
+    which: Contributions<'_>,
+    page: &ListQuery,
 ) -> Result<Json<ContributionList>, ApiError> {
-    let mut data = Vec::new();
+    let limit = list_limit(page)?;
+    let mut found = state.store.contributions(which, page.after.as_deref(), limit + 1).await?;
+    let has_more = cut(&mut found, limit);
+    let mut data = Vec::with_capacity(found.len());
     for contribution in found {
         data.push(contributions::described(state, contribution).await?);
     }
-    Ok(Json(ContributionList { object: "list".into(), data }))
+    Ok(Json(ContributionList { object: "list".into(), data, has_more }))
 }
 
 /// Datapoints read at once.

@@ -7,7 +7,6 @@ use actix_web::{
 use cairn_index::DatanetName;
 use cairn_openapi::{
     access::AccessBasis,
-    contributions::ContributionState,
     datanets::{
         Datanet, DatanetList, DatanetQuery, Datapoint, DatapointPage, Erasure, ErasureRequest, NewDatanet, PageQuery,
         TrainedOnList, TrainedOnQuery,
@@ -25,7 +24,7 @@ use crate::{
     ingest::originals,
     outside,
     state::AppState,
-    store::{contributions::Contributions, datanets::Description},
+    store::datanets::Description,
 };
 
 /// Creates a datanet, owned by the caller.
@@ -105,10 +104,8 @@ pub(crate) async fn delete(
     let datanet = governed(&state, &caller, &name).await?;
     state.index.drop(&parsed(&datanet.name)?).await.map_err(convert::index_error)?;
     originals::forget(&state.config, &datanet.name, None).await?;
-    for waiting in state.store.contributions(Contributions::To(&datanet.name)).await? {
-        if waiting.state == ContributionState::Waiting {
-            contributions::withdraw(&state, waiting).await?;
-        }
+    for waiting in state.store.waiting_contributions(&datanet.name).await? {
+        contributions::withdraw(&state, waiting).await?;
     }
     state.store.delete_datanet(&datanet.name).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -12,13 +12,14 @@ use cairn_openapi::{
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
+use super::cut;
 use crate::{
     auth::{Allowed, Caller, Trainers},
     error::{ApiError, Code},
     state::AppState,
     store::{
         now,
-        training::{StoredFile, StoredTraining},
+        training::{FilePart, StoredFile, StoredTraining},
     },
     training::{
         PARTIAL, directory, file_path,
@@ -121,29 +122,30 @@ pub(crate) async fn list(
     if !(1..=MOST_LISTED).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("limit is {limit}; give 1 to {MOST_LISTED}")));
     }
-    let mut all: Vec<FileObject> = match query.purpose.as_deref() {
-        Some(RESULTS) => results_of(&state, &caller).await?,
+    let oldest_first = match query.order.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(other) => return Err(ApiError::invalid("order", format!("{other:?} is no order; give asc or desc"))),
+    };
+    let mut data = match query.purpose.as_deref() {
+        Some(RESULTS) => {
+            let mut all = results_of(&state, &caller).await?;
+            if oldest_first {
+                all.reverse();
+            }
+            if let Some(after) = &query.after {
+                let from = all.iter().position(|file| file.id == *after).map_or(all.len(), |at| at + 1);
+                all.drain(..from);
+            }
+            all
+        }
         purpose => {
-            let stored = state.store.files(caller.bounds()).await?;
-            stored
-                .into_iter()
-                .filter(|file| purpose.is_none_or(|purpose| file.purpose == purpose))
-                .map(object)
-                .collect()
+            let part = FilePart { purpose, after: query.after.as_deref(), oldest_first, limit: limit + 1 };
+            state.store.files(caller.bounds(), part).await?.into_iter().map(object).collect()
         }
     };
-    match query.order.as_deref() {
-        None | Some("desc") => {}
-        Some("asc") => all.reverse(),
-        Some(other) => return Err(ApiError::invalid("order", format!("{other:?} is no order; give asc or desc"))),
-    }
-    if let Some(after) = &query.after {
-        let from = all.iter().position(|file| file.id == *after).map_or(all.len(), |at| at + 1);
-        all.drain(..from);
-    }
-    let has_more = all.len() > limit;
-    all.truncate(limit);
-    Ok(Json(FileList { object: "list".into(), data: all, has_more }))
+    let has_more = cut(&mut data, limit);
+    Ok(Json(FileList { object: "list".into(), data, has_more }))
 }
 
 /// What the caller's jobs left.

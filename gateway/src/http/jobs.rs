@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use actix_web::{
     HttpResponse, delete, get,
-    web::{Data, Json, Path},
+    web::{Data, Json, Path, Query},
 };
 use cairn_openapi::{
     error::ErrorEnvelope,
     jobs::{Job, JobList},
+    paging::ListQuery,
 };
 
-use super::sse;
+use super::{cut, list_limit, sse};
 use crate::{
     auth::{Allowed, Anyone, Caller},
     error::{ApiError, Code},
@@ -20,10 +21,17 @@ use crate::{
 };
 
 /// Jobs of the caller (an administrator's: everyone's), newest first.
-#[utoipa::path(operation_id = "list_jobs", tag = "jobs", responses((status = 200, body = JobList)))]
+#[utoipa::path(operation_id = "list_jobs", tag = "jobs", params(ListQuery), responses((status = 200, body = JobList)))]
 #[get("/v1/jobs")]
-pub(crate) async fn list(caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<JobList>, ApiError> {
-    Ok(Json(JobList { object: "list".into(), data: state.store.jobs(caller.bounds()).await? }))
+pub(crate) async fn list(
+    caller: Allowed<Anyone>,
+    state: Data<AppState>,
+    page: Query<ListQuery>,
+) -> Result<Json<JobList>, ApiError> {
+    let limit = list_limit(&page)?;
+    let mut data = state.store.jobs(caller.bounds(), page.after.as_deref(), limit + 1).await?;
+    let has_more = cut(&mut data, limit);
+    Ok(Json(JobList { object: "list".into(), data, has_more }))
 }
 
 /// Where a job stands.

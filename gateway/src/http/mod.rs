@@ -43,6 +43,7 @@ mod log;
 mod lora;
 mod models;
 pub(crate) mod ops;
+mod paging;
 mod quotas;
 mod records;
 mod run_directory;
@@ -55,6 +56,7 @@ mod tools;
 mod usage;
 
 pub(crate) use keys::valid_subject;
+pub(crate) use paging::{cut, list_limit};
 
 /// Every endpoint. The OpenAPI description is collected from the same list, so it cannot miss one.
 pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
@@ -90,7 +92,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(access::simulate_terms)
         .service(access::request_access)
         .service(access::requests_of_datanet)
-        .service(access::statistics)
+        .service(access::access_statistics)
         .service(access::my_requests)
         .service(access::inbox)
         .service(access::retrieve_request)

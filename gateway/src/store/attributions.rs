@@ -1,7 +1,7 @@
 //! What stands beside each record of the transparency log: the plain values that it commits to, with their salts.
 
+use cairn_database::{Row, query};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError, records::Served};
 
@@ -37,7 +37,7 @@ impl Store {
     /// Writes a record that the log does not have yet.
     pub(crate) async fn create_attribution(&self, new: &StoredAttribution, served: &Served) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query(
+        query(
             "INSERT INTO attributions (id, subject, created_at, record, private, attribution, base)
              VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
@@ -48,20 +48,22 @@ impl Store {
         .bind(serde_json::to_string(&new.private)?)
         .bind(new.attribution.to_string())
         .bind(&served.base)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        sqlx::query(
-            "INSERT OR IGNORE INTO used_rows (datanet, seq, answer, n)
-             SELECT json_extract(value, '$.datanet'), json_extract(value, '$.seq'), ?1, json_extract(value, '$.in_prompt')
-             FROM json_each(?2, '$.retrieval.candidates') WHERE json_extract(value, '$.in_prompt') IS NOT NULL",
-        )
-        .bind(&new.id)
-        .bind(&new.record)
-        .execute(&mut *transaction)
-        .await?;
+        let record = serde_json::from_str(&new.record)?;
+        for (datanet, seq, n) in in_prompt(&record) {
+            query("INSERT INTO used_rows (datanet, seq, answer, n) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(datanet)
+                .bind(seq)
+                .bind(&new.id)
+                .bind(n)
+                .execute(&mut transaction)
+                .await?;
+        }
         for (alias, generation) in &served.adapters {
-            sqlx::query(
-                "INSERT OR IGNORE INTO adapter_uses (answer, base, alias, generation, subject, at) VALUES (?, ?, ?, ?, ?, ?)",
+            query(
+                "INSERT INTO adapter_uses (answer, base, alias, generation, subject, at) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
             )
             .bind(&new.id)
             .bind(&served.base)
@@ -69,7 +71,7 @@ impl Store {
             .bind(generation)
             .bind(&new.subject)
             .bind(&new.created_at)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         transaction.commit().await?;
@@ -78,7 +80,7 @@ impl Store {
 
     /// Notes where the log has a record, and the record as it stands there.
     pub(crate) async fn attribution_logged(&self, id: &str, index: u64, record: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attributions SET log_index = ?, record = ? WHERE id = ?")
+        query("UPDATE attributions SET log_index = ?, record = ? WHERE id = ?")
             .bind(i64::try_from(index).unwrap_or(i64::MAX))
             .bind(record)
             .bind(id)
@@ -89,7 +91,7 @@ impl Store {
 
     /// Forgets a record that never reached the log, and so was never answered.
     pub(crate) async fn delete_attribution(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM attributions WHERE id = ? AND log_index IS NULL").bind(id).execute(&self.pool).await?;
+        query("DELETE FROM attributions WHERE id = ? AND log_index IS NULL").bind(id).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -99,7 +101,7 @@ impl Store {
         id: &str,
         subject: Option<&str>,
     ) -> Result<Option<StoredAttribution>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM attributions WHERE id = ?1 AND log_index IS NOT NULL AND (?2 IS NULL OR subject = ?2)",
         )
         .bind(id)
@@ -111,19 +113,31 @@ impl Store {
 
     /// The largest index that was noted.
     pub(crate) async fn last_logged(&self) -> Result<u64, StoreError> {
-        let (last,): (Option<i64>,) =
-            sqlx::query_as("SELECT max(log_index) FROM attributions").fetch_one(&self.pool).await?;
+        let row = query("SELECT max(log_index) AS last FROM attributions").fetch_one(&self.pool).await?;
+        let last: Option<i64> = row.get("last");
         Ok(last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
     }
 
     /// Records that a crash left without a place in the log.
     pub(crate) async fn pending_attributions(&self) -> Result<Vec<StoredAttribution>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM attributions WHERE log_index IS NULL").fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM attributions WHERE log_index IS NULL").fetch_all(&self.pool).await?;
         rows.iter().map(attribution).collect()
     }
 }
 
-pub(super) fn attribution(row: &SqliteRow) -> Result<StoredAttribution, StoreError> {
+/// Which rows of which datanets a record has in the prompt, and as which passage.
+fn in_prompt(record: &serde_json::Value) -> Vec<(&str, i64, i64)> {
+    let mut rows = Vec::new();
+    for candidate in record["retrieval"]["candidates"].as_array().into_iter().flatten() {
+        let (datanet, seq) = (candidate["datanet"].as_str(), candidate["seq"].as_i64());
+        if let (Some(datanet), Some(seq), Some(n)) = (datanet, seq, candidate["in_prompt"].as_i64()) {
+            rows.push((datanet, seq, n));
+        }
+    }
+    rows
+}
+
+pub(super) fn attribution(row: &Row) -> Result<StoredAttribution, StoreError> {
     Ok(StoredAttribution {
         id: row.get("id"),
         subject: row.get("subject"),

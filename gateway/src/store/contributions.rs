@@ -1,11 +1,14 @@
 //! Contributions: uploads by others than a datanet's owner, and what became of them.
 
+use cairn_database::{Row, query};
 use cairn_openapi::contributions::{ContributionState, Reputation};
 use cairn_proof::{Entry, Salt};
 use serde_json::Value;
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Store, StoreError, access::note};
+use super::{
+    Store, StoreError,
+    access::{ENTRIES, note},
+};
 use crate::jobs::IngestSpec;
 
 /// A contribution as it is stored.
@@ -38,13 +41,15 @@ pub(crate) struct StoredContribution {
 pub(crate) enum Contributions<'a> {
     /// All to a datanet.
     To(&'a str),
+    /// Those to a datanet by a subject.
+    ToBy(&'a str, &'a str),
     /// All by a subject.
     By(&'a str),
 }
 
 impl Store {
     pub(crate) async fn create_contribution(&self, new: &StoredContribution) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO contributions (id, datanet, subject, document, filename, spec, note, state, rows, report, supersedes,
              created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -66,24 +71,48 @@ impl Store {
     }
 
     pub(crate) async fn contribution(&self, id: &str) -> Result<Option<StoredContribution>, StoreError> {
-        let row = sqlx::query(&selected("contributions.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(&selected("contributions.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(contribution).transpose()
     }
 
-    /// Contributions, newest first.
-    pub(crate) async fn contributions(&self, which: Contributions<'_>) -> Result<Vec<StoredContribution>, StoreError> {
-        let (column, value) = match which {
-            Contributions::To(datanet) => ("datanet", datanet),
-            Contributions::By(subject) => ("subject", subject),
+    /// Contributions, newest first, at most `limit` after `after`.
+    pub(crate) async fn contributions(
+        &self,
+        which: Contributions<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredContribution>, StoreError> {
+        let (datanet, subject) = match which {
+            Contributions::To(datanet) => (Some(datanet), None),
+            Contributions::ToBy(datanet, subject) => (Some(datanet), Some(subject)),
+            Contributions::By(subject) => (None, Some(subject)),
         };
-        let sql = selected(&format!("contributions.{column} = ? ORDER BY created_at DESC LIMIT {MOST}"));
-        let rows = sqlx::query(&sql).bind(value).fetch_all(&self.pool).await?;
+        // Ids are UUIDs of version 7: their order is that of creation.
+        let mut sql = query(selected("TRUE"));
+        for (condition, value) in [
+            (" AND contributions.datanet = ?", datanet),
+            (" AND contributions.subject = ?", subject),
+            (" AND contributions.id < ?", after),
+        ] {
+            if let Some(value) = value {
+                sql = sql.push(condition).bind(value);
+            }
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sql.push(" ORDER BY contributions.id DESC LIMIT ?").bind(limit).fetch_all(&self.pool).await?;
+        rows.iter().map(contribution).collect()
+    }
+
+    /// Contributions to a datanet that wait for its owner, oldest first.
+    pub(crate) async fn waiting_contributions(&self, datanet: &str) -> Result<Vec<StoredContribution>, StoreError> {
+        let sql = selected("state = 'waiting' AND contributions.datanet = ? ORDER BY contributions.id");
+        let rows = query(&sql).bind(datanet).fetch_all(&self.pool).await?;
         rows.iter().map(contribution).collect()
     }
 
     /// Contributions that were accepted and whose job has not ended.
     pub(crate) async fn ingesting_contributions(&self) -> Result<Vec<StoredContribution>, StoreError> {
-        let rows = sqlx::query(&selected("state = 'ingesting'")).fetch_all(&self.pool).await?;
+        let rows = query(&selected("state = 'ingesting'")).fetch_all(&self.pool).await?;
         rows.iter().map(contribution).collect()
     }
 
@@ -94,8 +123,8 @@ impl Store {
         from: ContributionState,
         entry: Option<(&Entry, &Salt)>,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query(
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
+        let done = query(
             "UPDATE contributions SET state = ?, report = ?, added = ?, reason = ?, score = ?, reviewed_by = ?, reviewed_at = ?, job = ?
              WHERE id = ? AND state = ?",
         )
@@ -109,17 +138,17 @@ impl Store {
         .bind(&changed.job)
         .bind(&changed.id)
         .bind(state_name(from))
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
         if let Some((entry, salt)) = entry {
             let (number, _) = note(&mut transaction, entry, salt).await?;
-            sqlx::query("UPDATE contributions SET entry = ? WHERE id = ?")
+            query("UPDATE contributions SET entry = ? WHERE id = ?")
                 .bind(number)
                 .bind(&changed.id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         transaction.commit().await?;
@@ -128,9 +157,9 @@ impl Store {
 
     /// What became of a subject's contributions, and how often answers drew on what is theirs.
     pub(crate) async fn reputation(&self, subject: &str) -> Result<Reputation, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT COUNT(*) FILTER (WHERE state = 'accepted') AS accepted,
-             COUNT(*) FILTER (WHERE state = 'rejected') AS rejected, AVG(score) AS mean_score,
+             COUNT(*) FILTER (WHERE state = 'rejected') AS rejected, CAST(AVG(score) AS DOUBLE PRECISION) AS mean_score,
              (SELECT COUNT(DISTINCT answer) FROM uses WHERE contributor = ?1) AS answers
              FROM contributions WHERE subject = ?1",
         )
@@ -154,7 +183,7 @@ fn selected(condition: &str) -> String {
     )
 }
 
-fn contribution(row: &SqliteRow) -> Result<StoredContribution, StoreError> {
+fn contribution(row: &Row) -> Result<StoredContribution, StoreError> {
     let number = |column: &str| row.get::<Option<i64>, _>(column).and_then(|number| u64::try_from(number).ok());
     Ok(StoredContribution {
         id: row.get("id"),
@@ -196,6 +225,3 @@ fn state_name(state: ContributionState) -> &'static str {
         ContributionState::Failed => "failed",
     }
 }
-
-/// Contributions in one list.
-const MOST: usize = 1000;

@@ -1,8 +1,8 @@
 //! Contributors' pseudonyms, and the ledger of what was drawn from whom.
 
+use cairn_database::{Row, query};
 use cairn_openapi::ledger::{LedgerLine, LedgerQuery};
 use cairn_proof::{Hash, Salt, uses};
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now, records::concerning};
 
@@ -30,13 +30,15 @@ impl Store {
         }
         let salt = Salt::random()?;
         let pseudonym = uses::pseudonym(&salt, name)?;
-        sqlx::query("INSERT OR IGNORE INTO contributors (name, salt, pseudonym, created_at) VALUES (?, ?, ?, ?)")
-            .bind(name)
-            .bind(hex::encode(salt.as_bytes()))
-            .bind(pseudonym.to_string())
-            .bind(now())
-            .execute(&self.pool)
-            .await?;
+        query(
+            "INSERT INTO contributors (name, salt, pseudonym, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(name)
+        .bind(hex::encode(salt.as_bytes()))
+        .bind(pseudonym.to_string())
+        .bind(now())
+        .execute(&self.pool)
+        .await?;
         // Another answer may have been first.
         let kept = self.contributor(name).await?.map_or(pseudonym, |known| known.pseudonym);
         Ok((kept, kept == pseudonym))
@@ -44,14 +46,13 @@ impl Store {
 
     /// A contributor who has appeared in an answer.
     pub(crate) async fn contributor(&self, name: &str) -> Result<Option<Contributor>, StoreError> {
-        let row =
-            sqlx::query("SELECT * FROM contributors WHERE name = ?").bind(name).fetch_optional(&self.pool).await?;
+        let row = query("SELECT * FROM contributors WHERE name = ?").bind(name).fetch_optional(&self.pool).await?;
         row.as_ref().map(contributor).transpose()
     }
 
     /// The contributor behind a pseudonym.
     pub(crate) async fn contributor_of(&self, pseudonym: &Hash) -> Result<Option<Contributor>, StoreError> {
-        let row = sqlx::query("SELECT * FROM contributors WHERE pseudonym = ?")
+        let row = query("SELECT * FROM contributors WHERE pseudonym = ?")
             .bind(pseudonym.to_string())
             .fetch_optional(&self.pool)
             .await?;
@@ -62,15 +63,15 @@ impl Store {
     pub(crate) async fn note_uses(&self, answer: &str, at: &str, lines: &[UseLine]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for line in lines {
-            sqlx::query(
-                "INSERT OR IGNORE INTO uses (answer, datanet, contributor, at, passages) VALUES (?, ?, ?, ?, ?)",
+            query(
+                "INSERT INTO uses (answer, datanet, contributor, at, passages) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
             .bind(answer)
             .bind(&line.datanet)
             .bind(&line.contributor)
             .bind(at)
             .bind(serde_json::to_string(&line.passages)?)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         transaction.commit().await?;
@@ -79,7 +80,7 @@ impl Store {
 
     /// The lines of one answer.
     pub(crate) async fn uses_of(&self, answer: &str) -> Result<Vec<UseLine>, StoreError> {
-        let rows = sqlx::query("SELECT datanet, contributor, passages FROM uses WHERE answer = ?")
+        let rows = query("SELECT datanet, contributor, passages FROM uses WHERE answer = ?")
             .bind(answer)
             .fetch_all(&self.pool)
             .await?;
@@ -98,13 +99,13 @@ impl Store {
     pub(crate) async fn share_uses(&self, answer: &str, shares: &[(UseLine, f64, f64)]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for (line, share, nats) in shares {
-            sqlx::query("UPDATE uses SET share = ?, nats = ? WHERE answer = ? AND datanet = ? AND contributor = ?")
+            query("UPDATE uses SET share = ?, nats = ? WHERE answer = ? AND datanet = ? AND contributor = ?")
                 .bind(share)
                 .bind(nats)
                 .bind(answer)
                 .bind(&line.datanet)
                 .bind(&line.contributor)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         transaction.commit().await?;
@@ -115,46 +116,45 @@ impl Store {
     /// own, and with passages that they contributed.
     pub(crate) async fn ledger(
         &self,
-        query: &LedgerQuery,
+        wanted: &LedgerQuery,
         concerns: Option<&str>,
         limit: u32,
     ) -> Result<Vec<LedgerLine>, StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new(
+        let sql = query(
             "SELECT uses.*, attributions.log_index AS record_index, influence.log_index AS influence_index, \
              influence.method AS method FROM ",
         );
-        match concerns {
-            Some(subject) => concerning(&mut sql, subject),
-            None => {
-                sql.push("uses");
-            }
-        }
-        sql.push(
+        let sql = match concerns {
+            Some(subject) => concerning(sql, self.pool.dialect(), subject),
+            None => sql.push("uses"),
+        };
+        let mut sql = sql.push(
             " JOIN attributions ON attributions.id = uses.answer \
              LEFT JOIN influence ON influence.id = uses.answer AND influence.state = 'measured' \
              WHERE attributions.log_index IS NOT NULL",
         );
-        let mut equal = |column: &str, value: &Option<String>| {
+        let conditions = [
+            (" AND uses.datanet = ?", wanted.datanet.as_deref()),
+            (" AND uses.contributor = ?", wanted.contributor.as_deref()),
+            (" AND uses.at >= ?", wanted.from.as_deref()),
+            (" AND uses.at < ?", wanted.to.as_deref()),
+            (
+                " AND (uses.at, uses.answer) > (SELECT created_at, id FROM attributions WHERE id = ?)",
+                wanted.after.as_deref(),
+            ),
+        ];
+        for (condition, value) in conditions {
             if let Some(value) = value {
-                sql.push(" AND ").push(column).push_bind(value.clone());
+                sql = sql.push(condition).bind(value);
             }
-        };
-        equal("uses.datanet = ", &query.datanet);
-        equal("uses.contributor = ", &query.contributor);
-        equal("uses.at >= ", &query.from);
-        equal("uses.at < ", &query.to);
-        if let Some(after) = &query.after {
-            sql.push(" AND (uses.at, uses.answer) > (SELECT created_at, id FROM attributions WHERE id = ")
-                .push_bind(after.clone())
-                .push(")");
         }
-        sql.push(" ORDER BY uses.at, uses.answer, uses.datanet, uses.contributor LIMIT ").push_bind(limit);
-        let rows = sql.build().fetch_all(&self.pool).await?;
+        let sql = sql.push(" ORDER BY uses.at, uses.answer, uses.datanet, uses.contributor LIMIT ?").bind(limit);
+        let rows = sql.fetch_all(&self.pool).await?;
         rows.iter().map(line).collect()
     }
 }
 
-fn contributor(row: &SqliteRow) -> Result<Contributor, StoreError> {
+fn contributor(row: &Row) -> Result<Contributor, StoreError> {
     let damaged = || StoreError::DamagedText("a contributor's salt or pseudonym");
     let salt: String = row.get("salt");
     let salt = hex::decode(salt).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).ok_or_else(damaged)?;
@@ -163,7 +163,7 @@ fn contributor(row: &SqliteRow) -> Result<Contributor, StoreError> {
     Ok(Contributor { name: row.get("name"), salt: Salt::new(salt), pseudonym })
 }
 
-fn line(row: &SqliteRow) -> Result<LedgerLine, StoreError> {
+fn line(row: &Row) -> Result<LedgerLine, StoreError> {
     let index = |column: &str| row.get::<Option<i64>, _>(column).and_then(|index| u64::try_from(index).ok());
     Ok(LedgerLine {
         at: row.get("at"),

@@ -1,7 +1,7 @@
 //! Descriptions of datanets, and the states that the log has of them. Their datapoints are in LanceDB (`cairn-index`).
 
+use cairn_database::{Row, query};
 use cairn_openapi::datanets::{NewDatanet, Visibility};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now};
 
@@ -33,7 +33,7 @@ pub(crate) struct StoredSnapshot {
 impl Store {
     /// Adds a description; false when the name is taken.
     pub(crate) async fn create_datanet(&self, new: &NewDatanet, owner: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = query(
             "INSERT INTO datanets (name, title, description, licence, visibility, owner, created_at)
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
         )
@@ -56,7 +56,7 @@ impl Store {
 
     /// Datanets that `subject` may use: its own, public ones, and those granted to it (`None`: all).
     pub(crate) async fn datanets(&self, subject: Option<&str>) -> Result<Vec<Description>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM datanets WHERE ?1 IS NULL OR owner = ?1 OR visibility = 'public'
              OR name IN (SELECT grants.datanet FROM grants JOIN access_entries ON access_entries.id = grants.entry
                  WHERE subject = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)
@@ -72,17 +72,17 @@ impl Store {
 
     /// Datanets that have published terms: anyone may know of them, and ask.
     pub(crate) async fn published_datanets(&self) -> Result<Vec<Description>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM datanets WHERE name IN (SELECT datanet FROM terms WHERE retired = 0) ORDER BY name",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows =
+            query("SELECT * FROM datanets WHERE name IN (SELECT datanet FROM terms WHERE NOT retired) ORDER BY name")
+                .fetch_all(&self.pool)
+                .await?;
         Ok(rows.iter().map(description).collect())
     }
 
     /// Notes a state of a datanet that the log has; says its number.
     pub(crate) async fn note_snapshot(&self, snapshot: &StoredSnapshot) -> Result<u64, StoreError> {
-        let number: i64 = sqlx::query_scalar(
+        let mut transaction = self.pool.begin_alone("snapshots").await?;
+        let row = query(
             "INSERT INTO snapshots (datanet, number, lance_version, size, root, at, log_index)
              SELECT ?1, COALESCE(MAX(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM snapshots WHERE datanet = ?1 RETURNING number",
         )
@@ -92,14 +92,15 @@ impl Store {
         .bind(&snapshot.root)
         .bind(&snapshot.at)
         .bind(i64::try_from(snapshot.log_index).unwrap_or(i64::MAX))
-        .fetch_one(&self.pool)
+        .fetch_one(&mut transaction)
         .await?;
-        Ok(u64::try_from(number).unwrap_or_default())
+        transaction.commit().await?;
+        Ok(u64::try_from(row.get::<i64, _>("number")).unwrap_or_default())
     }
 
     /// The states of a datanet that the log has, newest first.
     pub(crate) async fn snapshots(&self, datanet: &str) -> Result<Vec<StoredSnapshot>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM snapshots WHERE datanet = ? ORDER BY number DESC")
+        let rows = query("SELECT * FROM snapshots WHERE datanet = ? ORDER BY number DESC")
             .bind(datanet)
             .fetch_all(&self.pool)
             .await?;
@@ -109,14 +110,14 @@ impl Store {
     /// Removes the description, the grants and the requests; the terms are in force no more.
     pub(crate) async fn delete_datanet(&self, name: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("UPDATE terms SET retired = 1 WHERE datanet = ?").bind(name).execute(&mut *transaction).await?;
-        sqlx::query("DELETE FROM datanets WHERE name = ?").bind(name).execute(&mut *transaction).await?;
+        query("UPDATE terms SET retired = TRUE WHERE datanet = ?").bind(name).execute(&mut transaction).await?;
+        query("DELETE FROM datanets WHERE name = ?").bind(name).execute(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
 }
 
-fn description(row: &SqliteRow) -> Description {
+fn description(row: &Row) -> Description {
     Description {
         name: row.get("name"),
         title: row.get("title"),
@@ -131,7 +132,7 @@ fn description(row: &SqliteRow) -> Description {
     }
 }
 
-fn snapshot(row: &SqliteRow) -> StoredSnapshot {
+fn snapshot(row: &Row) -> StoredSnapshot {
     let number = |column: &str| u64::try_from(row.get::<i64, _>(column)).unwrap_or_default();
     StoredSnapshot {
         datanet: row.get("datanet"),

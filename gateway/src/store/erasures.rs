@@ -1,7 +1,7 @@
 //! Erasures: what was asked for, how far it is, and the removal of every trace from this database.
 
+use cairn_database::{Row, query};
 use serde_json::Value;
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now};
 
@@ -22,9 +22,9 @@ impl Store {
     pub(crate) async fn request_erasures(&self, wanted: &[StoredErasure], by: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for one in wanted {
-            sqlx::query(
-                "INSERT OR IGNORE INTO erasures (datanet, seq, datapoint, leaf, requested_by, requested_at) \
-                 VALUES (?, ?, ?, ?, ?, ?)",
+            query(
+                "INSERT INTO erasures (datanet, seq, datapoint, leaf, requested_by, requested_at) \
+                 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             )
             .bind(&one.datanet)
             .bind(i64::try_from(one.seq).unwrap_or(i64::MAX))
@@ -32,7 +32,7 @@ impl Store {
             .bind(&one.leaf)
             .bind(by)
             .bind(&one.requested_at)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         transaction.commit().await?;
@@ -41,7 +41,7 @@ impl Store {
 
     /// Erasures that are not complete, of one datanet or of all.
     pub(crate) async fn pending_erasures(&self, datanet: Option<&str>) -> Result<Vec<StoredErasure>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM erasures WHERE erased_at IS NULL AND (?1 IS NULL OR datanet = ?1) ORDER BY datanet, seq",
         )
         .bind(datanet)
@@ -52,7 +52,7 @@ impl Store {
 
     /// The erasure of a datapoint by its leaf, once it is in the log.
     pub(crate) async fn erasure(&self, datanet: &str, leaf: &str) -> Result<Option<StoredErasure>, StoreError> {
-        let row = sqlx::query("SELECT * FROM erasures WHERE datanet = ? AND leaf = ? AND log_index IS NOT NULL")
+        let row = query("SELECT * FROM erasures WHERE datanet = ? AND leaf = ? AND log_index IS NOT NULL")
             .bind(datanet)
             .bind(leaf)
             .fetch_optional(&self.pool)
@@ -62,7 +62,7 @@ impl Store {
 
     /// Notes where a tombstone stands.
     pub(crate) async fn tombstoned(&self, erasure: &StoredErasure, index: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE erasures SET log_index = ? WHERE datanet = ? AND seq = ?")
+        query("UPDATE erasures SET log_index = ? WHERE datanet = ? AND seq = ?")
             .bind(i64::try_from(index).unwrap_or(i64::MAX))
             .bind(&erasure.datanet)
             .bind(i64::try_from(erasure.seq).unwrap_or(i64::MAX))
@@ -73,21 +73,21 @@ impl Store {
 
     /// Notes that nothing is left of them.
     pub(crate) async fn erased(&self, datanet: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE erasures SET erased_at = ? WHERE datanet = ? AND erased_at IS NULL AND log_index IS NOT NULL",
-        )
-        .bind(now())
-        .bind(datanet)
-        .execute(&self.pool)
-        .await?;
+        query("UPDATE erasures SET erased_at = ? WHERE datanet = ? AND erased_at IS NULL AND log_index IS NOT NULL")
+            .bind(now())
+            .bind(datanet)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
     /// Empties an erased datapoint wherever it was kept with an answer. Returns with how many answers.
     pub(crate) async fn blank_datapoint(&self, leaf: &str) -> Result<u64, StoreError> {
-        let rows = sqlx::query("SELECT id, attribution FROM attributions WHERE instr(attribution, ?) > 0")
+        // Alone, so that of two erasures that touch the same answer neither writes back what the other emptied.
+        let mut transaction = self.pool.begin_alone("erasures").await?;
+        let rows = query("SELECT id, attribution FROM attributions WHERE attribution LIKE '%' || ? || '%'")
             .bind(leaf)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut transaction)
             .await?;
         for row in &rows {
             let mut attribution: Value = serde_json::from_str(row.get("attribution"))?;
@@ -98,20 +98,21 @@ impl Store {
                     }
                 }
             }
-            sqlx::query("UPDATE attributions SET attribution = ? WHERE id = ?")
+            query("UPDATE attributions SET attribution = ? WHERE id = ?")
                 .bind(attribution.to_string())
-                .bind(row.get::<String, _>("id"))
-                .execute(&self.pool)
+                .bind(row.get::<&str, _>("id"))
+                .execute(&mut transaction)
                 .await?;
         }
+        transaction.commit().await?;
         Ok(rows.len() as u64)
     }
 
     /// Empties in an answer what was erased while it was being written: an erasure is noted before it looks for answers, so
     /// either it finds this one or this finds it.
     pub(crate) async fn blank_erased(&self, answer: &str) -> Result<(), StoreError> {
-        let rows = sqlx::query(
-            "SELECT leaf FROM erasures WHERE instr((SELECT attribution FROM attributions WHERE id = ?), leaf) > 0",
+        let rows = query(
+            "SELECT leaf FROM erasures WHERE (SELECT attribution FROM attributions WHERE id = ?) LIKE '%' || leaf || '%'",
         )
         .bind(answer)
         .fetch_all(&self.pool)
@@ -126,30 +127,28 @@ impl Store {
     /// it from now on.
     pub(crate) async fn forget_contributor(&self, name: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query(
+        query(
             "UPDATE uses SET contributor = (SELECT pseudonym FROM contributors WHERE name = ?1) \
              WHERE contributor = ?1 AND EXISTS (SELECT 1 FROM contributors WHERE name = ?1)",
         )
         .bind(name)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        sqlx::query(
+        query(
             "UPDATE training_rows SET contributor = coalesce((SELECT pseudonym FROM contributors WHERE name = ?1), '') \
              WHERE contributor = ?1",
         )
         .bind(name)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        sqlx::query("DELETE FROM contributors WHERE name = ?").bind(name).execute(&mut *transaction).await?;
+        query("DELETE FROM contributors WHERE name = ?").bind(name).execute(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Overwrites what was deleted in the database's files too: what `secure_delete` cleared reaches the main file, and the
-    /// write-ahead log is emptied.
+    /// Takes what was blanked and forgotten out of the database's files too.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
-        Ok(())
+        Ok(self.pool.settle(&["attributions", "contributors", "training_rows", "uses"]).await?)
     }
 }
 
@@ -174,7 +173,7 @@ fn blank(datapoint: &mut Value) {
 /// Stands where something was erased.
 const ERASED: &str = "(erased)";
 
-fn erasure(row: &SqliteRow) -> StoredErasure {
+fn erasure(row: &Row) -> StoredErasure {
     let number = |column: &str| row.get::<Option<i64>, _>(column).and_then(|number| u64::try_from(number).ok());
     StoredErasure {
         datanet: row.get("datanet"),

@@ -1,10 +1,14 @@
 //! Grants: who may use a datanet for what, which of its rows, how often and until when.
 
+use cairn_database::{Row, Transaction, query};
 use cairn_policy::Purpose;
 use cairn_proof::{Entry, Salt};
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 
-use super::{Store, StoreError, access::note, now};
+use super::{
+    Store, StoreError,
+    access::{ENTRIES, note},
+    now,
+};
 
 /// A grant as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +46,7 @@ impl StoredGrant {
 impl Store {
     /// Grants of a subject on a datanet that are in force now: in the log, not revoked, not over.
     pub(crate) async fn grants_in_force(&self, datanet: &str, subject: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = sqlx::query(&selected(
+        let rows = query(&selected(
             "grants.datanet = ? AND grants.subject = ? AND revoked_at IS NULL AND log_index IS NOT NULL
              AND (expires_at IS NULL OR expires_at > ?) ORDER BY granted_at DESC, grants.id",
         ))
@@ -56,7 +60,7 @@ impl Store {
 
     /// Grants on a datanet, those that have ended as well, oldest first.
     pub(crate) async fn grants(&self, datanet: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = sqlx::query(&selected("grants.datanet = ? ORDER BY granted_at, grants.id"))
+        let rows = query(&selected("grants.datanet = ? ORDER BY granted_at, grants.id"))
             .bind(datanet)
             .fetch_all(&self.pool)
             .await?;
@@ -65,7 +69,7 @@ impl Store {
 
     /// Grants to a subject, those that have ended as well, newest first.
     pub(crate) async fn grants_to(&self, subject: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = sqlx::query(&selected("grants.subject = ? ORDER BY granted_at DESC, grants.id"))
+        let rows = query(&selected("grants.subject = ? ORDER BY granted_at DESC, grants.id"))
             .bind(subject)
             .fetch_all(&self.pool)
             .await?;
@@ -74,24 +78,24 @@ impl Store {
 
     /// One grant.
     pub(crate) async fn grant(&self, id: &str) -> Result<Option<StoredGrant>, StoreError> {
-        let row = sqlx::query(&selected("grants.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(&selected("grants.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(stored_grant).transpose()
     }
 
     /// Grants from before there were terms, which have no entry yet.
     pub(crate) async fn grants_without_entry(&self) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = sqlx::query(&selected("grants.entry IS NULL ORDER BY granted_at")).fetch_all(&self.pool).await?;
+        let rows = query(&selected("grants.entry IS NULL ORDER BY granted_at")).fetch_all(&self.pool).await?;
         rows.iter().map(stored_grant).collect()
     }
 
     /// Gives such a grant its entry.
     pub(crate) async fn note_grant(&self, id: &str, entry: &Entry, salt: &Salt) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
         let (number, _) = note(&mut transaction, entry, salt).await?;
-        sqlx::query("UPDATE grants SET entry = ? WHERE id = ? AND entry IS NULL")
+        query("UPDATE grants SET entry = ? WHERE id = ? AND entry IS NULL")
             .bind(number)
             .bind(id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         transaction.commit().await?;
         Ok(())
@@ -99,7 +103,7 @@ impl Store {
 
     /// Issues a grant with its entry.
     pub(crate) async fn issue_grant(&self, grant: &StoredGrant, entry: &Entry, salt: &Salt) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
         insert_grant(&mut transaction, grant, entry, salt).await?;
         transaction.commit().await?;
         Ok(())
@@ -115,15 +119,15 @@ impl Store {
         entry: &Entry,
         salt: &Salt,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query(
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
+        let done = query(
             "UPDATE grants SET revoked_at = ?, revoked_by = ?, revocation_reason = ? WHERE id = ? AND revoked_at IS NULL",
         )
         .bind(at)
         .bind(by)
         .bind(reason)
         .bind(id)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
@@ -135,9 +139,9 @@ impl Store {
 
     /// Counts a retrieval under a grant on a day; false, and nothing counted, where `most` are used up.
     pub(crate) async fn use_grant(&self, id: &str, day: &str, most: u64) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = query(
             "INSERT INTO grant_uses (grant_id, day, uses) SELECT ?1, ?2, 1 WHERE ?3 > 0
-             ON CONFLICT (grant_id, day) DO UPDATE SET uses = uses + 1 WHERE uses < ?3",
+             ON CONFLICT (grant_id, day) DO UPDATE SET uses = grant_uses.uses + 1 WHERE grant_uses.uses < ?3",
         )
         .bind(id)
         .bind(day)
@@ -150,13 +154,13 @@ impl Store {
 
 /// Inserts a grant and its entry.
 pub(super) async fn insert_grant(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction,
     grant: &StoredGrant,
     entry: &Entry,
     salt: &Salt,
 ) -> Result<(), StoreError> {
     let (number, _) = note(transaction, entry, salt).await?;
-    sqlx::query(
+    query(
         "INSERT INTO grants (id, datanet, subject, purposes, rows, retrievals_per_day, terms_version, request, granted_by,
          decided_by, granted_at, expires_at, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
@@ -173,7 +177,7 @@ pub(super) async fn insert_grant(
     .bind(&grant.granted_at)
     .bind(&grant.expires_at)
     .bind(number)
-    .execute(&mut **transaction)
+    .execute(&mut *transaction)
     .await?;
     Ok(())
 }
@@ -186,7 +190,7 @@ fn selected(condition: &str) -> String {
     )
 }
 
-fn stored_grant(row: &SqliteRow) -> Result<StoredGrant, StoreError> {
+fn stored_grant(row: &Row) -> Result<StoredGrant, StoreError> {
     let number = |column: &str| row.get::<Option<i64>, _>(column).and_then(|number| u64::try_from(number).ok());
     Ok(StoredGrant {
         id: row.get("id"),

@@ -1,8 +1,8 @@
 //! Answers whose passages' influence is to be measured, or was.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use cairn_database::{Row, query};
 
-use super::{Store, StoreError, now};
+use super::{Store, StoreError, now, plain};
 
 /// How far one measurement is.
 #[derive(Debug, Clone)]
@@ -22,7 +22,8 @@ pub(crate) struct StoredInfluence {
 impl Store {
     /// Queues a measurement, unless so many wait already; says whether it did.
     pub(crate) async fn queue_influence(&self, id: &str, method: &str, most: u32) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let mut transaction = self.pool.begin_alone("influence").await?;
+        let done = query(
             "INSERT INTO influence (id, method, state, created_at) SELECT ?, ?, 'waiting', ? \
              WHERE (SELECT count(*) FROM influence WHERE state IN ('waiting', 'measuring')) < ?",
         )
@@ -30,17 +31,19 @@ impl Store {
         .bind(method)
         .bind(now())
         .bind(most)
-        .execute(&self.pool)
+        .execute(&mut transaction)
         .await?;
+        transaction.commit().await?;
         Ok(done.rows_affected() == 1)
     }
 
     /// Takes a measurement that nobody works on: this one, or the one that waits longest.
     pub(crate) async fn claim_influence(&self, id: Option<&str>) -> Result<Option<StoredInfluence>, StoreError> {
-        let row = sqlx::query(
-            "UPDATE influence SET state = 'measuring' WHERE id = (SELECT id FROM influence \
-             WHERE state = 'waiting' AND (?1 IS NULL OR id = ?1) ORDER BY created_at LIMIT 1) RETURNING *",
-        )
+        let row = query(format!(
+            "UPDATE influence SET state = 'measuring' WHERE state = 'waiting' AND id = (SELECT id FROM influence \
+             WHERE state = 'waiting' AND (?1 IS NULL OR id = ?1) ORDER BY created_at LIMIT 1 {}) RETURNING *",
+            self.pool.dialect().skip_locked()
+        ))
         .bind(id)
         .fetch_optional(&self.pool)
         .await?;
@@ -49,7 +52,7 @@ impl Store {
 
     /// Makes room for another measurement of an answer; false where one is under way.
     pub(crate) async fn forget_influence(&self, id: &str) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM influence WHERE id = ? AND state IN ('measured', 'failed')")
+        query("DELETE FROM influence WHERE id = ? AND state IN ('measured', 'failed')")
             .bind(id)
             .execute(&self.pool)
             .await?;
@@ -58,7 +61,7 @@ impl Store {
 
     /// After a restart nobody works on any.
     pub(crate) async fn release_influence(&self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE influence SET state = 'waiting' WHERE state = 'measuring'").execute(&self.pool).await?;
+        query("UPDATE influence SET state = 'waiting' WHERE state = 'measuring'").execute(&self.pool).await?;
         Ok(())
     }
 
@@ -72,28 +75,26 @@ impl Store {
             Ok((entry, index)) => ("measured", Some(entry), i64::try_from(index).ok(), None),
             Err(error) => ("failed", None, None, Some(error)),
         };
-        sqlx::query(
-            "UPDATE influence SET state = ?, entry = ?, log_index = ?, error = ?, finished_at = ? WHERE id = ?",
-        )
-        .bind(state)
-        .bind(entry)
-        .bind(index)
-        .bind(error)
-        .bind(now())
-        .bind(id)
-        .execute(&self.pool)
-        .await?;
+        query("UPDATE influence SET state = ?, entry = ?, log_index = ?, error = ?, finished_at = ? WHERE id = ?")
+            .bind(state)
+            .bind(entry)
+            .bind(index)
+            .bind(error.map(plain))
+            .bind(now())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
     /// The measurement of an answer.
     pub(crate) async fn influence(&self, id: &str) -> Result<Option<StoredInfluence>, StoreError> {
-        let row = sqlx::query("SELECT * FROM influence WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let row = query("SELECT * FROM influence WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         Ok(row.as_ref().map(influence))
     }
 }
 
-fn influence(row: &SqliteRow) -> StoredInfluence {
+fn influence(row: &Row) -> StoredInfluence {
     StoredInfluence {
         id: row.get("id"),
         method: row.get("method"),

@@ -1,14 +1,14 @@
 //! Jobs, so that they survive a restart.
 
+use cairn_database::{Row, query};
 use cairn_openapi::jobs::{Job, JobState};
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Store, StoreError, now};
+use super::{Store, StoreError, now, plain};
 
 impl Store {
     /// Adds a queued job with what it needs to run.
     pub(crate) async fn create_job(&self, job: &Job, spec: &serde_json::Value) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO jobs (id, kind, target, owner, spec, state, stage, done, total, created_at, updated_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -30,7 +30,7 @@ impl Store {
 
     /// Writes where a job stands.
     pub(crate) async fn update_job(&self, job: &Job) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "UPDATE jobs SET state = ?, stage = ?, done = ?, total = ?, result = ?, error = ?, updated_at = ? WHERE id = ?",
         )
         .bind(state_name(job.state))
@@ -38,7 +38,7 @@ impl Store {
         .bind(i64::try_from(job.done).unwrap_or(i64::MAX))
         .bind(i64::try_from(job.total).unwrap_or(i64::MAX))
         .bind(job.result.as_ref().map(ToString::to_string))
-        .bind(&job.error)
+        .bind(job.error.as_deref().map(plain))
         .bind(now())
         .bind(&job.id)
         .execute(&self.pool)
@@ -48,29 +48,39 @@ impl Store {
 
     /// One job.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let row = sqlx::query("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let row = query("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(job).transpose()
     }
 
-    /// Jobs of `owner` (`None`: all), newest first.
-    pub(crate) async fn jobs(&self, owner: Option<&str>) -> Result<Vec<Job>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM jobs WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC LIMIT 200")
-            .bind(owner)
-            .fetch_all(&self.pool)
-            .await?;
+    /// Jobs of `owner` (`None`: all), newest first, at most `limit` after `after`.
+    pub(crate) async fn jobs(
+        &self,
+        owner: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
+        // Ids are UUIDs of version 7: their order is that of creation.
+        let rows = query(
+            "SELECT * FROM jobs WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(owner)
+        .bind(after)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(job).collect()
     }
 
     /// Jobs that have not ended, oldest first, each with its spec.
     pub(crate) async fn unfinished_jobs(&self) -> Result<Vec<(Job, serde_json::Value)>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY created_at")
+        let rows = query("SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY created_at")
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(|row| Ok((job(row)?, serde_json::from_str(row.get("spec"))?))).collect()
     }
 }
 
-fn job(row: &SqliteRow) -> Result<Job, StoreError> {
+fn job(row: &Row) -> Result<Job, StoreError> {
     let result: Option<String> = row.get("result");
     Ok(Job {
         id: row.get("id"),

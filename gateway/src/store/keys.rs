@@ -1,9 +1,9 @@
 //! API keys. Only a hash of each secret is kept.
 
+use cairn_database::{Row, Transaction, query};
 use cairn_openapi::keys::{CreatedKey, Key, KeyChange, KeyLimits, NewKey, Role};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use subtle::ConstantTimeEq;
 
 use super::{Store, StoreError, now};
@@ -28,7 +28,7 @@ impl Store {
             revoked_at: None,
             limits: new.limits,
         };
-        sqlx::query(
+        query(
             "INSERT INTO keys (id, subject, roles, hash, created_at, expires_at, requests_per_minute, tokens_per_day)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -49,7 +49,7 @@ impl Store {
     pub(crate) async fn key_of_secret(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let Some(("cairn", rest)) = secret.split_once('_') else { return Ok(None) };
         let Some((id, _)) = rest.split_once('_') else { return Ok(None) };
-        let row = sqlx::query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let row = query("SELECT * FROM keys WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let same: bool = row.get::<String, _>("hash").as_bytes().ct_eq(digest(secret).as_bytes()).into();
         let key = key(&row)?;
@@ -59,36 +59,36 @@ impl Store {
 
     /// Every key, newest first.
     pub(crate) async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM keys ORDER BY created_at DESC, id").fetch_all(&self.pool).await?;
+        let rows = query("SELECT * FROM keys ORDER BY created_at DESC, id").fetch_all(&self.pool).await?;
         rows.iter().map(key).collect()
     }
 
     /// Changes what a key may do, and how much.
     pub(crate) async fn change_key(&self, id: &str, change: &KeyChange) -> Result<KeyChanged, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.pool.begin_alone(KEYS).await?;
         let before = administrators(&mut transaction).await?;
         if let Some(roles) = &change.roles {
-            sqlx::query("UPDATE keys SET roles = ? WHERE id = ? AND revoked_at IS NULL")
+            query("UPDATE keys SET roles = ? WHERE id = ? AND revoked_at IS NULL")
                 .bind(serde_json::to_string(roles)?)
                 .bind(id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
         }
         if let Some(limits) = change.limits {
-            sqlx::query(
+            query(
                 "UPDATE keys SET requests_per_minute = ?, tokens_per_day = ? WHERE id = ? AND revoked_at IS NULL",
             )
             .bind(limits.requests_per_minute)
             .bind(limits.tokens_per_day.map(signed))
             .bind(id)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         if before > 0 && administrators(&mut transaction).await? == 0 {
             return Ok(KeyChanged::LastAdministrator);
         }
-        let row = sqlx::query("SELECT * FROM keys WHERE id = ? AND revoked_at IS NULL").bind(id);
-        let Some(row) = row.fetch_optional(&mut *transaction).await? else { return Ok(KeyChanged::Missing) };
+        let row = query("SELECT * FROM keys WHERE id = ? AND revoked_at IS NULL").bind(id);
+        let Some(row) = row.fetch_optional(&mut transaction).await? else { return Ok(KeyChanged::Missing) };
         let key = key(&row)?;
         transaction.commit().await?;
         Ok(KeyChanged::Done(key))
@@ -96,7 +96,7 @@ impl Store {
 
     /// Revokes a key; false when there is none of that id.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
+        let done = query("UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
             .bind(now())
             .bind(id)
             .execute(&self.pool)
@@ -104,6 +104,9 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 }
+
+/// Whose turn it is to change a key, so that of two administrators who give up the role at once one stays.
+const KEYS: &str = "keys";
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,15 +119,16 @@ pub(crate) enum KeyChanged {
 }
 
 /// Valid keys of administrators.
-async fn administrators(transaction: &mut Transaction<'_, Sqlite>) -> Result<i64, StoreError> {
-    let row = sqlx::query(
+async fn administrators(transaction: &mut Transaction) -> Result<i64, StoreError> {
+    let each = transaction.dialect().json_each("roles");
+    let row = query(format!(
         "SELECT COUNT(*) FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
-         AND EXISTS (SELECT 1 FROM json_each(roles) WHERE value = 'admin')",
-    );
-    Ok(row.bind(now()).fetch_one(&mut **transaction).await?.get(0))
+         AND EXISTS (SELECT 1 FROM {each} WHERE value = 'admin')",
+    ));
+    Ok(row.bind(now()).fetch_one(&mut *transaction).await?.get(0))
 }
 
-fn key(row: &SqliteRow) -> Result<Key, StoreError> {
+fn key(row: &Row) -> Result<Key, StoreError> {
     let roles: Vec<Role> = serde_json::from_str(row.get("roles"))?;
     Ok(Key {
         id: row.get("id"),
@@ -134,13 +138,13 @@ fn key(row: &SqliteRow) -> Result<Key, StoreError> {
         expires_at: row.get("expires_at"),
         revoked_at: row.get("revoked_at"),
         limits: KeyLimits {
-            requests_per_minute: row.get("requests_per_minute"),
+            requests_per_minute: row.get::<Option<i64>, _>("requests_per_minute").and_then(|most| u32::try_from(most).ok()),
             tokens_per_day: row.get::<Option<i64>, _>("tokens_per_day").and_then(|tokens| u64::try_from(tokens).ok()),
         },
     })
 }
 
-/// SQLite's integers are signed.
+/// The database's integers are signed.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -153,6 +157,7 @@ fn digest(secret: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::store;
 
     fn new_key(roles: Vec<Role>, expires_in_days: Option<u32>) -> NewKey {
         NewKey { subject: "app".into(), roles, expires_in_days, limits: KeyLimits::default() }
@@ -160,8 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn roles_and_limits_change_but_the_last_administrator_stays_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let (store, _dir) = store().await;
         let admin = store.create_key(&new_key(vec![Role::Admin], None)).await.unwrap().key;
         let app = store.create_key(&new_key(vec![Role::App], None)).await.unwrap();
         let limits = KeyLimits { requests_per_minute: Some(3), tokens_per_day: Some(u64::MAX) };
@@ -205,8 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_expired_key_does_not_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let (store, _dir) = store().await;
         let new = new_key(vec![Role::App], Some(0));
         let made = store.create_key(&new).await.unwrap();
         assert!(store.key_of_secret(&made.secret).await.unwrap().is_none());

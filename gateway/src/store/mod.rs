@@ -1,14 +1,9 @@
-//! Everything relational, in SQLite: keys, datanets and grants, jobs, attribution records.
+//! Everything relational, in SQLite or PostgreSQL: keys, datanets and grants, jobs, attribution records.
 //!
-//! One file a table. WAL with `synchronous = FULL`: what is acknowledged survives a power cut, because a record that is
-//! in the transparency log must have its openings here.
+//! One file a table. What is acknowledged survives a power cut, because a record that is in the transparency log must have
+//! its openings here. Queries are written once for both (`cairn-database`); CONTRIBUTING.md has the rules.
 
-use std::path::Path;
-
-use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use cairn_database::{Database, Hold, Settings};
 
 pub(crate) mod access;
 pub(crate) mod attributions;
@@ -18,29 +13,39 @@ pub(crate) mod datanets;
 pub(crate) mod erasures;
 pub(crate) mod grants;
 pub(crate) mod influence;
+mod instance;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod records;
 pub(crate) mod requests;
 pub(crate) mod sessions;
+pub(crate) mod statistics;
+#[cfg(test)]
+mod tests;
 pub(crate) mod training;
 pub(crate) mod usage;
 
 /// The relational store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    pool: SqlitePool,
+    pool: Database,
 }
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// SQLite failed.
+    /// SQLite or PostgreSQL failed.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
-    /// The schema could not be brought up to date.
-    #[error("the database's schema could not be brought up to date")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Database(#[from] cairn_database::Error),
+    /// The database belongs to another data directory.
+    #[error(
+        "the database that database.url names does not belong to {path}: use the data directory that it was made with (its file database-id), or an empty database",
+        path = .0.display()
+    )]
+    OtherInstance(std::path::PathBuf),
+    /// The file that says which database belongs to the data directory cannot be used.
+    #[error("{path} cannot be used", path = .0.display())]
+    Instance(std::path::PathBuf, #[source] std::io::Error),
     /// A stored value does not read back.
     #[error("a stored value is damaged")]
     Damaged(#[from] serde_json::Error),
@@ -53,32 +58,32 @@ pub(crate) enum StoreError {
 }
 
 impl Store {
-    /// Opens the database, creating it and bringing its schema up to date.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // What is deleted is overwritten.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(std::time::Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
+    /// Opens the database and brings its schema up to date; SQLite's file is made where it is missing.
+    pub(crate) async fn open(settings: impl Into<Settings>) -> Result<Self, StoreError> {
+        let pool = Database::open(&settings.into()).await?;
+        pool.migrate(&sqlx::migrate!("./migrations"), &sqlx::migrate!("./migrations-postgres")).await?;
         Ok(Self { pool })
     }
 
+    /// Takes the database for this process; none where another has it.
+    pub(crate) async fn hold(&self) -> Result<Option<Hold>, StoreError> {
+        Ok(self.pool.hold().await?)
+    }
+
     /// The database itself, for the adapter store, which keeps its own tables in it.
-    pub(crate) fn pool(&self) -> SqlitePool {
+    pub(crate) fn pool(&self) -> Database {
         self.pool.clone()
     }
 
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+        Ok(self.pool.ping().await?)
     }
+}
+
+/// A text that nobody sent, such as a job's error, without the one character that no database here takes.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// The present moment as every table keeps it: RFC 3339, UTC, milliseconds.

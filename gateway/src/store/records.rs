@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use cairn_database::{Dialect, Query, query};
 use cairn_openapi::{ledger::LedgerLine, records::AttributionQuery};
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{
     Store, StoreError,
@@ -33,44 +33,43 @@ impl Store {
     /// Records that a query asks for, newest first; `bound`: only those of this subject.
     pub(crate) async fn attributions(
         &self,
-        query: &AttributionQuery,
+        wanted: &AttributionQuery,
         bound: Option<&str>,
         limit: u32,
     ) -> Result<Vec<StoredAttribution>, StoreError> {
-        let mut sql = found("SELECT a.*", query, bound);
-        sql.push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ").push_bind(limit);
-        sql.build().fetch_all(&self.pool).await?.iter().map(attribution).collect()
+        let sql = found("SELECT a.*", wanted, bound).push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ?").bind(limit);
+        sql.fetch_all(&self.pool).await?.iter().map(attribution).collect()
     }
 
     /// As [`Store::attributions`], their ids alone.
     pub(crate) async fn attribution_ids(
         &self,
-        query: &AttributionQuery,
+        wanted: &AttributionQuery,
         bound: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        let mut sql = found("SELECT a.id", query, bound);
-        sql.push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ").push_bind(limit);
-        Ok(sql.build().fetch_all(&self.pool).await?.iter().map(|row| row.get(0)).collect())
+        let sql = found("SELECT a.id", wanted, bound).push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ?").bind(limit);
+        Ok(sql.fetch_all(&self.pool).await?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Numbers of the passages of an answer's prompt that a subject contributed, or that are of datanets it owns: to whom some
     /// are, the record's entry is shown.
     pub(crate) async fn own_passages(&self, answer: &str, subject: &str) -> Result<Vec<u64>, StoreError> {
         let sql = format!("SELECT DISTINCT n FROM used_rows u WHERE u.answer = ?1 AND {OWN} ORDER BY n");
-        let rows = sqlx::query(&sql).bind(answer).bind(subject).fetch_all(&self.pool).await?;
+        let rows = query(&sql).bind(answer).bind(subject).fetch_all(&self.pool).await?;
         Ok(rows.iter().filter_map(|row| u64::try_from(row.get::<i64, _>(0)).ok()).collect())
     }
 
     /// Whether every use that is counted for a contributor's name is of what a subject contributed: then, and only then, the
     /// count under that name is the subject's own.
     pub(crate) async fn sole_contributor(&self, name: &str, subject: &str) -> Result<bool, StoreError> {
+        let each = self.pool.dialect().json_each("uses.passages");
         let sql = format!(
-            "SELECT COUNT(*), COALESCE(SUM(EXISTS (SELECT 1 FROM used_rows u
-                WHERE u.answer = uses.answer AND u.datanet = uses.datanet AND u.n = passage.value AND {CONTRIBUTED})), 0)
-             FROM uses, json_each(uses.passages) AS passage WHERE uses.contributor = ?1"
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE EXISTS (SELECT 1 FROM used_rows u WHERE u.answer = uses.answer
+                AND u.datanet = uses.datanet AND u.n = CAST(passage.value AS BIGINT) AND {CONTRIBUTED}))
+             FROM uses, {each} AS passage WHERE uses.contributor = ?1"
         );
-        let row = sqlx::query(&sql).bind(name).bind(subject).fetch_one(&self.pool).await?;
+        let row = query(&sql).bind(name).bind(subject).fetch_one(&self.pool).await?;
         let (all, own): (i64, i64) = (row.get(0), row.get(1));
         Ok(all > 0 && all == own)
     }
@@ -79,10 +78,10 @@ impl Store {
     /// others under the same name have a part in is nobody's alone, and left out.
     pub(crate) async fn narrow(&self, lines: &mut [LedgerLine], subject: &str) -> Result<(), StoreError> {
         let answers: Vec<&str> = lines.iter().map(|line| line.answer.as_str()).collect();
-        let sql = format!(
-            "SELECT u.answer, u.datanet, u.n FROM used_rows u WHERE u.answer IN (SELECT value FROM json_each(?1)) AND {OWN}"
-        );
-        let query = sqlx::query(&sql).bind(serde_json::to_string(&answers)?).bind(subject);
+        let each = self.pool.dialect().json_each("?1");
+        let sql =
+            format!("SELECT u.answer, u.datanet, u.n FROM used_rows u WHERE u.answer IN (SELECT value FROM {each}) AND {OWN}");
+        let query = query(&sql).bind(serde_json::to_string(&answers)?).bind(subject);
         let mut own: HashMap<(String, String), Vec<u64>> = HashMap::new();
         for row in query.fetch_all(&self.pool).await? {
             let n = u64::try_from(row.get::<i64, _>(2)).unwrap_or(0);
@@ -114,66 +113,65 @@ const OWN: &str =
 
 /// The ledger's lines that concern a subject, as table `uses`: of datanets it owns, or with passages that it contributed. Driven
 /// from what is the subject's, so that its cost is that of its own lines.
-pub(super) fn concerning(sql: &mut QueryBuilder<'_, Sqlite>, subject: &str) {
-    sql.push(
+pub(super) fn concerning<'q>(sql: Query<'q>, dialect: Dialect, subject: &str) -> Query<'q> {
+    let each = dialect.json_each("own.passages");
+    // In this order: SQLite would begin with every use there is.
+    let join = match dialect {
+        Dialect::Sqlite => "CROSS JOIN",
+        Dialect::Postgres => "JOIN",
+    };
+    sql.push(&format!(
         "(SELECT own.answer, own.datanet, own.contributor FROM datanets JOIN uses AS own ON own.datanet = datanets.name
-            AND own.at >= datanets.created_at WHERE datanets.owner = ",
-    )
-    .push_bind(subject.to_owned())
-    .push(
-        " UNION SELECT own.answer, own.datanet, own.contributor FROM contributed_rows c
+            AND own.at >= datanets.created_at WHERE datanets.owner = ?
+          UNION SELECT own.answer, own.datanet, own.contributor FROM contributed_rows c
             JOIN used_rows u ON u.datanet = c.datanet AND u.seq >= c.first AND u.seq < c.after
             JOIN uses AS own ON own.answer = u.answer AND own.datanet = u.datanet AND own.at >= c.created_at
-            WHERE EXISTS (SELECT 1 FROM json_each(own.passages) WHERE value = u.n) AND c.subject = ",
-    )
-    .push_bind(subject.to_owned())
-    .push(
-        ") AS concern CROSS JOIN uses ON uses.answer = concern.answer AND uses.datanet = concern.datanet
+            WHERE EXISTS (SELECT 1 FROM {each} WHERE CAST(value AS BIGINT) = u.n) AND c.subject = ?
+         ) AS concern {join} uses ON uses.answer = concern.answer AND uses.datanet = concern.datanet
          AND uses.contributor = concern.contributor",
-    );
+    ))
+    .bind(subject.to_owned())
+    .bind(subject.to_owned())
 }
 
-fn found<'a>(select: &str, query: &AttributionQuery, bound: Option<&str>) -> QueryBuilder<'a, Sqlite> {
-    let mut sql = QueryBuilder::<Sqlite>::new(select);
-    sql.push(" FROM attributions a WHERE a.log_index IS NOT NULL");
-    if let Some(subject) = bound {
-        sql.push(" AND a.subject = ").push_bind(subject.to_owned());
+fn found<'q>(select: &'q str, wanted: &'q AttributionQuery, bound: Option<&'q str>) -> Query<'q> {
+    let mut sql = query(select).push(" FROM attributions a WHERE a.log_index IS NOT NULL");
+    // A base's name has no colon, so that either is one index in the order of time.
+    let named = wanted.model.as_deref().is_some_and(|model| model.contains(':'));
+    let of_model = if named { " AND a.model = ?" } else { " AND a.base = ?" };
+    let conditions = [
+        (" AND a.subject = ?", bound),
+        (" AND a.subject = ?", wanted.subject.as_deref()),
+        (of_model, wanted.model.as_deref()),
+        (" AND a.created_at >= ?", wanted.from.as_deref()),
+        (" AND a.created_at < ?", wanted.to.as_deref()),
+        (
+            " AND (a.created_at, a.id) < (SELECT created_at, id FROM attributions WHERE id = ?)",
+            wanted.after.as_deref(),
+        ),
+    ];
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            sql = sql.push(condition).bind(value);
+        }
     }
-    if let Some(subject) = &query.subject {
-        sql.push(" AND a.subject = ").push_bind(subject.clone());
-    }
-    if let Some(model) = &query.model {
-        // A base's name has no colon, so that either is one index in the order of time.
-        let column = if model.contains(':') { "a.model" } else { "a.base" };
-        sql.push(format!(" AND {column} = ")).push_bind(model.clone());
-    }
-    if let Some(adapter) = &query.adapter {
-        sql.push(" AND (a.id IN (SELECT answer FROM adapter_uses WHERE alias = ").push_bind(adapter.clone()).push(")");
+    if let Some(adapter) = &wanted.adapter {
+        sql = sql.push(" AND (a.id IN (SELECT answer FROM adapter_uses WHERE alias = ?)").bind(adapter);
         if adapter.len() >= GENERATION_DIGITS && adapter.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let beginning = adapter.to_ascii_lowercase();
-            sql.push(" OR (a.generation >= ").push_bind(beginning.clone());
-            sql.push(" AND a.generation < ").push_bind(format!("{beginning}g")).push(")");
+            let end = format!("{beginning}g");
+            sql = sql.push(" OR (a.generation >= ? AND a.generation < ?)").bind(beginning).bind(end);
         }
-        sql.push(")");
+        sql = sql.push(")");
     }
-    if query.datanet.is_some() || query.contributor.is_some() {
-        sql.push(" AND a.id IN (SELECT answer FROM uses WHERE true");
-        for (column, value) in [("datanet", &query.datanet), ("contributor", &query.contributor)] {
+    if wanted.datanet.is_some() || wanted.contributor.is_some() {
+        sql = sql.push(" AND a.id IN (SELECT answer FROM uses WHERE true");
+        for (condition, value) in [(" AND datanet = ?", &wanted.datanet), (" AND contributor = ?", &wanted.contributor)] {
             if let Some(value) = value {
-                sql.push(" AND ").push(column).push(" = ").push_bind(value.clone());
+                sql = sql.push(condition).bind(value);
             }
         }
-        sql.push(")");
-    }
-    if let Some(from) = &query.from {
-        sql.push(" AND a.created_at >= ").push_bind(from.clone());
-    }
-    if let Some(to) = &query.to {
-        sql.push(" AND a.created_at < ").push_bind(to.clone());
-    }
-    if let Some(after) = &query.after {
-        sql.push(" AND (a.created_at, a.id) < (SELECT created_at, id FROM attributions WHERE id = ");
-        sql.push_bind(after.clone()).push(")");
+        sql = sql.push(")");
     }
     sql
 }
@@ -186,11 +184,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::store::{attributions::Private, contributors::UseLine};
-
-    async fn store(dir: &tempfile::TempDir) -> Store {
-        Store::open(&dir.path().join("db")).await.unwrap()
-    }
+    use crate::store::{attributions::Private, contributors::UseLine, tests::store};
 
     /// An answer to `subject` at a second of a minute, with the rows of datanet `net` that were its passages 1, 2, …
     async fn answer(store: &Store, (id, subject, second): (&str, &str, u8), model: &str, rows: &[(&str, u64)]) {
@@ -238,8 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_found_by_each_filter_and_by_all_of_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
+        let (store, _dir) = store().await;
         answer(&store, ("one", "app", 1), "base", &[("Ada", 0)]).await;
         answer(&store, ("two", "other", 2), "base:style", &[("Eve", 1)]).await;
         answer(&store, ("three", "app", 3), "style", &[]).await;
@@ -266,8 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_contributor_sees_uses_of_what_it_contributed_and_not_of_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
+        let (store, _dir) = store().await;
         for sql in [
             "INSERT INTO datanets VALUES ('net', '', '', '', 'private', 'owner', '2026-11-01')",
             "INSERT INTO jobs VALUES ('job', 'ingest', 'net', 'ada', '{}', 'succeeded', 'done', 0, 0,
@@ -277,7 +269,7 @@ mod tests {
             "INSERT INTO contributions (id, datanet, subject, document, filename, spec, note, state, job, created_at)
              VALUES ('d', 'net', 'eve', '', '', '{}', '', 'rejected', 'job', '2026-11-02')",
         ] {
-            sqlx::query(sql).execute(&store.pool).await.unwrap();
+            query(sql).execute(&store.pool).await.unwrap();
         }
         // Rows 2 and 3 are ada's contribution, under the name that others use as well.
         answer(&store, ("one", "app", 1), "base", &[("Ada", 0), ("Ada", 2)]).await;
@@ -302,8 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_used_before_a_contribution_is_not_of_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
+        let (store, _dir) = store().await;
         answer(&store, ("one", "app", 1), "base", &[("Ada", 0)]).await;
         for sql in [
             "INSERT INTO datanets VALUES ('net', '', '', '', 'private', 'owner', '2026-12-01')",
@@ -312,7 +303,7 @@ mod tests {
             "INSERT INTO contributions (id, datanet, subject, document, filename, spec, note, state, job, created_at)
              VALUES ('c', 'net', 'ada', '', '', '{}', '', 'accepted', 'job', '2026-12-02')",
         ] {
-            sqlx::query(sql).execute(&store.pool).await.unwrap();
+            query(sql).execute(&store.pool).await.unwrap();
         }
         assert!(store.own_passages("one", "ada").await.unwrap().is_empty());
         assert!(store.ledger(&Default::default(), Some("ada"), 10).await.unwrap().is_empty());

@@ -1,12 +1,12 @@
 //! Published terms, requests for access, votes and absences.
 
+use cairn_database::{Row, Transaction, query};
 use cairn_policy::{Absence, Application, Finding, Scope, Terms, Vote};
 use cairn_proof::{Entry, Salt};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     Store, StoreError,
-    access::note,
+    access::{ENTRIES, note},
     grants::{StoredGrant, insert_grant},
 };
 
@@ -76,9 +76,9 @@ impl Store {
         entry: &Entry,
         salt: &Salt,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
         let (number, _) = note(&mut transaction, entry, salt).await?;
-        let done = sqlx::query(
+        let done = query(
             "INSERT INTO terms (datanet, version, terms, published_by, published_at, entry) VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT DO NOTHING",
         )
@@ -88,7 +88,7 @@ impl Store {
         .bind(&terms.published_by)
         .bind(&terms.published_at)
         .bind(number)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
@@ -100,7 +100,7 @@ impl Store {
     /// Number and leaf hash of the last terms that were ever published under a datanet's name, also of one that was deleted:
     /// the log counts on.
     pub(crate) async fn last_terms(&self, datanet: &str) -> Result<Option<(u64, String)>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT version, leaf FROM terms JOIN access_entries ON access_entries.id = terms.entry
              WHERE datanet = ? ORDER BY version DESC LIMIT 1",
         )
@@ -112,9 +112,9 @@ impl Store {
 
     /// Every version of a datanet's terms, newest first.
     pub(crate) async fn terms(&self, datanet: &str) -> Result<Vec<StoredTerms>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT terms.*, leaf, log_index FROM terms JOIN access_entries ON access_entries.id = terms.entry
-             WHERE datanet = ? AND retired = 0 ORDER BY version DESC",
+             WHERE datanet = ? AND NOT retired ORDER BY version DESC",
         )
         .bind(datanet)
         .fetch_all(&self.pool)
@@ -132,9 +132,9 @@ impl Store {
         salt: &Salt,
         decided: Option<Decided<'_>>,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
         let (number, _) = note(&mut transaction, entry, salt).await?;
-        sqlx::query(
+        query(
             "INSERT INTO access_requests (id, datanet, subject, application, terms_version, findings, scope, status,
              created_at, deadline, appeal_of, entry) VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?)",
         )
@@ -149,7 +149,7 @@ impl Store {
         .bind(&request.deadline)
         .bind(&request.appeal_of)
         .bind(number)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         for entry in also {
             note(&mut transaction, entry, salt).await?;
@@ -163,7 +163,7 @@ impl Store {
 
     /// Decides a request that waits; false when that was done already.
     pub(crate) async fn decide_request(&self, decided: Decided<'_>) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
         let done = decide(&mut transaction, decided).await?;
         if done {
             transaction.commit().await?;
@@ -179,13 +179,13 @@ impl Store {
         entry: &Entry,
         salt: &Salt,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query(
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
+        let done = query(
             "UPDATE access_requests SET escalated_at = ? WHERE id = ? AND status = 'waiting' AND escalated_at IS NULL",
         )
         .bind(at)
         .bind(id)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
@@ -197,19 +197,67 @@ impl Store {
 
     /// One request.
     pub(crate) async fn request(&self, id: &str) -> Result<Option<StoredRequest>, StoreError> {
-        let row = sqlx::query(&selected("access_requests.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(&selected("access_requests.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(stored_request).transpose()
     }
 
-    /// Requests, newest first.
-    pub(crate) async fn requests(&self, which: Requests<'_>) -> Result<Vec<StoredRequest>, StoreError> {
+    /// Requests, newest first, at most `limit` after `after`.
+    pub(crate) async fn requests(
+        &self,
+        which: Requests<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredRequest>, StoreError> {
         let (condition, value) = match which {
-            Requests::Of(datanet) => ("datanet = ?", datanet),
-            Requests::By(subject) => ("subject = ?", subject),
-            Requests::Waiting => ("status = ?", "waiting"),
+            Requests::Of(datanet) => ("datanet = ?1", datanet),
+            Requests::By(subject) => ("subject = ?1", subject),
+            Requests::Waiting => ("status = ?1", "waiting"),
         };
-        let sql = selected(&format!("{condition} ORDER BY created_at DESC, access_requests.id LIMIT {MOST_REQUESTS}"));
-        let rows = sqlx::query(&sql).bind(value).fetch_all(&self.pool).await?;
+        // Ids are UUIDs of version 7: their order is that of creation.
+        let sql = selected(&format!(
+            "{condition} AND (?2 IS NULL OR access_requests.id < ?2) ORDER BY access_requests.id DESC LIMIT ?3"
+        ));
+        let rows = query(&sql)
+            .bind(value)
+            .bind(after)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(stored_request).collect()
+    }
+
+    /// Waiting requests of a subject for a datanet.
+    pub(crate) async fn waiting_requests(
+        &self,
+        datanet: &str,
+        subject: &str,
+    ) -> Result<Vec<StoredRequest>, StoreError> {
+        let sql = selected("status = 'waiting' AND datanet = ? AND subject = ? ORDER BY access_requests.id");
+        let rows = query(&sql).bind(datanet).bind(subject).fetch_all(&self.pool).await?;
+        rows.iter().map(stored_request).collect()
+    }
+
+    /// Waiting requests that may have come to an end by themselves, oldest first: those whose deadline is over, that somebody
+    /// voted on, or that were made since a moment.
+    pub(crate) async fn due_requests(
+        &self,
+        now: &str,
+        since: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StoredRequest>, StoreError> {
+        let sql = selected(
+            "status = 'waiting' AND (deadline <= ?1 OR created_at >= ?2
+                 OR EXISTS (SELECT 1 FROM votes WHERE votes.request = access_requests.id))
+             AND (?3 IS NULL OR access_requests.id > ?3) ORDER BY access_requests.id LIMIT ?4",
+        );
+        let rows = query(&sql)
+            .bind(now)
+            .bind(since)
+            .bind(after)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(stored_request).collect()
     }
 
@@ -221,8 +269,8 @@ impl Store {
         entry: &Entry,
         salt: &Salt,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query(
+        let mut transaction = self.pool.begin_alone(ENTRIES).await?;
+        let done = query(
             "INSERT INTO votes (request, reviewer, on_behalf_of, approve, reason, at) SELECT ?1, ?2, ?3, ?4, ?5, ?6
              WHERE EXISTS (SELECT 1 FROM access_requests WHERE id = ?1 AND status = 'waiting') ON CONFLICT DO NOTHING",
         )
@@ -232,7 +280,7 @@ impl Store {
         .bind(vote.approve)
         .bind(&vote.reason)
         .bind(vote.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
@@ -244,11 +292,11 @@ impl Store {
 
     /// Votes on a request, oldest first.
     pub(crate) async fn votes(&self, request: &str) -> Result<Vec<Vote>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM votes WHERE request = ? ORDER BY at, reviewer")
+        let rows = query("SELECT * FROM votes WHERE request = ? ORDER BY at, reviewer")
             .bind(request)
             .fetch_all(&self.pool)
             .await?;
-        let vote = |row: &SqliteRow| {
+        let vote = |row: &Row| {
             Ok(Vote {
                 reviewer: row.get("reviewer"),
                 on_behalf_of: row.get("on_behalf_of"),
@@ -263,11 +311,14 @@ impl Store {
     /// Says who votes for a reviewer meanwhile; none: the reviewer is back.
     pub(crate) async fn set_absence(&self, reviewer: &str, absence: Option<&Absence>) -> Result<(), StoreError> {
         let Some(absence) = absence else {
-            sqlx::query("DELETE FROM absences WHERE reviewer = ?").bind(reviewer).execute(&self.pool).await?;
+            query("DELETE FROM absences WHERE reviewer = ?").bind(reviewer).execute(&self.pool).await?;
             return Ok(());
         };
         let text = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-        sqlx::query("INSERT OR REPLACE INTO absences (reviewer, delegate, from_time, until_time) VALUES (?, ?, ?, ?)")
+        query(
+            "INSERT INTO absences (reviewer, delegate, from_time, until_time) VALUES (?, ?, ?, ?) ON CONFLICT (reviewer)
+             DO UPDATE SET delegate = excluded.delegate, from_time = excluded.from_time, until_time = excluded.until_time",
+        )
             .bind(reviewer)
             .bind(&absence.delegate)
             .bind(text(absence.from))
@@ -279,8 +330,8 @@ impl Store {
 
     /// Who is away, and who votes for them.
     pub(crate) async fn absences(&self) -> Result<Vec<Absence>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM absences ORDER BY reviewer").fetch_all(&self.pool).await?;
-        let absence = |row: &SqliteRow| {
+        let rows = query("SELECT * FROM absences ORDER BY reviewer").fetch_all(&self.pool).await?;
+        let absence = |row: &Row| {
             Ok(Absence {
                 reviewer: row.get("reviewer"),
                 delegate: row.get("delegate"),
@@ -292,11 +343,8 @@ impl Store {
     }
 }
 
-async fn decide(
-    transaction: &mut sqlx::Transaction<'_, sqlx::Sqlite>,
-    decided: Decided<'_>,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+async fn decide(transaction: &mut Transaction, decided: Decided<'_>) -> Result<bool, StoreError> {
+    let done = query(
         "UPDATE access_requests SET status = ?, decided_by = ?, decided_at = ?, grant_id = ?
          WHERE id = ? AND status = 'waiting'",
     )
@@ -305,7 +353,7 @@ async fn decide(
     .bind(decided.at)
     .bind(decided.grant.map(|(grant, _)| &grant.id))
     .bind(decided.request)
-    .execute(&mut **transaction)
+    .execute(&mut *transaction)
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -328,11 +376,11 @@ fn moment(text: String) -> Result<chrono::DateTime<chrono::Utc>, StoreError> {
     text.parse().map_err(|_| StoreError::DamagedText("a moment"))
 }
 
-fn number(row: &SqliteRow, column: &str) -> Option<u64> {
+fn number(row: &Row, column: &str) -> Option<u64> {
     row.get::<Option<i64>, _>(column).and_then(|number| u64::try_from(number).ok())
 }
 
-fn stored_terms(row: &SqliteRow) -> Result<StoredTerms, StoreError> {
+fn stored_terms(row: &Row) -> Result<StoredTerms, StoreError> {
     Ok(StoredTerms {
         datanet: row.get("datanet"),
         version: number(row, "version").unwrap_or_default(),
@@ -344,7 +392,7 @@ fn stored_terms(row: &SqliteRow) -> Result<StoredTerms, StoreError> {
     })
 }
 
-fn stored_request(row: &SqliteRow) -> Result<StoredRequest, StoreError> {
+fn stored_request(row: &Row) -> Result<StoredRequest, StoreError> {
     Ok(StoredRequest {
         id: row.get("id"),
         datanet: row.get("datanet"),
@@ -364,6 +412,3 @@ fn stored_request(row: &SqliteRow) -> Result<StoredRequest, StoreError> {
         log_index: number(row, "log_index"),
     })
 }
-
-/// Requests in one list.
-const MOST_REQUESTS: usize = 1000;

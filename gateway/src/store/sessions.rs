@@ -1,9 +1,9 @@
 //! Sessions of people who signed in to the studio. Only a hash of each cookie is kept, as of an API key's secret.
 
+use cairn_database::{Row, query};
 use cairn_openapi::keys::Role;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now};
 
@@ -30,8 +30,8 @@ impl Store {
     /// Begins a session that `cookie` opens, and forgets those that have ended.
     pub(crate) async fn begin_session(&self, cookie: &str, session: &Session, hours: u32) -> Result<(), StoreError> {
         let (begin, end) = (now(), chrono::Utc::now() + chrono::Duration::hours(hours.into()));
-        sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(&begin).execute(&self.pool).await?;
-        sqlx::query(
+        query("DELETE FROM sessions WHERE expires_at <= ?").bind(&begin).execute(&self.pool).await?;
+        query(
             "INSERT INTO sessions (hash, issuer, subject, roles, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(digest(cookie))
@@ -47,7 +47,7 @@ impl Store {
 
     /// The session that `cookie` opens, where it has not ended.
     pub(crate) async fn session(&self, cookie: &str) -> Result<Option<Session>, StoreError> {
-        let row = sqlx::query("SELECT * FROM sessions WHERE hash = ? AND expires_at > ?")
+        let row = query("SELECT * FROM sessions WHERE hash = ? AND expires_at > ?")
             .bind(digest(cookie))
             .bind(now())
             .fetch_optional(&self.pool)
@@ -59,17 +59,17 @@ impl Store {
 
     /// Ends a session; false when there is none.
     pub(crate) async fn end_session(&self, cookie: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM sessions WHERE hash = ?").bind(digest(cookie)).execute(&self.pool).await?;
+        let done = query("DELETE FROM sessions WHERE hash = ?").bind(digest(cookie)).execute(&self.pool).await?;
         Ok(done.rows_affected() > 0)
     }
 
     /// Every session that has not ended, newest first.
     pub(crate) async fn sessions(&self) -> Result<Vec<Lasting>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM sessions WHERE expires_at > ? ORDER BY created_at DESC, hash")
+        let rows = query("SELECT * FROM sessions WHERE expires_at > ? ORDER BY created_at DESC, hash")
             .bind(now())
             .fetch_all(&self.pool)
             .await?;
-        let lasting = |row: &SqliteRow| {
+        let lasting = |row: &Row| {
             Ok(Lasting {
                 subject: row.get("subject"),
                 roles: serde_json::from_str(row.get("roles"))?,
@@ -83,7 +83,7 @@ impl Store {
 
     /// Ends every session of somebody; how many there were.
     pub(crate) async fn end_sessions_of(&self, subject: &str) -> Result<u64, StoreError> {
-        let done = sqlx::query("DELETE FROM sessions WHERE subject = ? AND expires_at > ?")
+        let done = query("DELETE FROM sessions WHERE subject = ? AND expires_at > ?")
             .bind(subject)
             .bind(now())
             .execute(&self.pool)
@@ -100,6 +100,7 @@ fn digest(cookie: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::store;
 
     fn ada() -> Session {
         Session { issuer: "https://id.example".into(), subject: "oidc:ada".into(), roles: vec![Role::Trainer] }
@@ -130,8 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_is_over_opens_nothing_and_is_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let (store, _dir) = store().await;
         store.begin_session("over", &ada(), 0).await.unwrap();
         assert_eq!(store.session("over").await.unwrap(), None);
         store.begin_session("new", &ada(), 1).await.unwrap();

@@ -1,8 +1,8 @@
 //! Files to train on, and fine-tuning jobs.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use cairn_database::{Row, query};
 
-use super::{Store, StoreError, now};
+use super::{Store, StoreError, now, plain};
 
 /// A file as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,19 @@ pub(crate) struct StoredFile {
     pub(crate) purpose: String,
     pub(crate) bytes: u64,
     pub(crate) created_at: String,
+}
+
+/// Which files to list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FilePart<'a> {
+    /// Those of one purpose.
+    pub(crate) purpose: Option<&'a str>,
+    /// The id after which to go on.
+    pub(crate) after: Option<&'a str>,
+    /// Otherwise the newest first.
+    pub(crate) oldest_first: bool,
+    /// How many at most.
+    pub(crate) limit: usize,
 }
 
 /// Where a fine-tuning job stands.
@@ -95,7 +108,7 @@ pub(crate) struct TrainedOn {
 
 impl Store {
     pub(crate) async fn create_file(&self, file: &StoredFile) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO files (id, owner, filename, purpose, bytes, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+        query("INSERT INTO files (id, owner, filename, purpose, bytes, created_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(&file.id)
             .bind(&file.owner)
             .bind(&file.filename)
@@ -109,7 +122,7 @@ impl Store {
 
     /// One file of `owner` (`None`: anyone's).
     pub(crate) async fn file(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredFile>, StoreError> {
-        let row = sqlx::query("SELECT * FROM files WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
+        let row = query("SELECT * FROM files WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
             .bind(id)
             .bind(owner)
             .fetch_optional(&self.pool)
@@ -117,23 +130,34 @@ impl Store {
         Ok(row.as_ref().map(file))
     }
 
-    /// Files of `owner` (`None`: everyone's), newest first.
-    pub(crate) async fn files(&self, owner: Option<&str>) -> Result<Vec<StoredFile>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM files WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC LIMIT 10000")
-                .bind(owner)
-                .fetch_all(&self.pool)
-                .await?;
+    /// Some of the files of `owner` (`None`: everyone's).
+    pub(crate) async fn files(
+        &self,
+        owner: Option<&str>,
+        part: FilePart<'_>,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        // Ids are UUIDs of version 7: their order is that of creation.
+        let (beyond, order) = if part.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        let rows = query(format!(
+            "SELECT * FROM files WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR purpose = ?2)
+             AND (?3 IS NULL OR id {beyond} ?3) ORDER BY id {order} LIMIT ?4",
+        ))
+        .bind(owner)
+        .bind(part.purpose)
+        .bind(part.after)
+        .bind(i64::try_from(part.limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
         Ok(rows.iter().map(file).collect())
     }
 
     pub(crate) async fn delete_file(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM files WHERE id = ?").bind(id).execute(&self.pool).await?;
+        query("DELETE FROM files WHERE id = ?").bind(id).execute(&self.pool).await?;
         Ok(())
     }
 
     pub(crate) async fn create_training(&self, job: &StoredTraining) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO fine_tuning_jobs (id, owner, base, alias, unbounded, request, status, created_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
@@ -152,7 +176,7 @@ impl Store {
 
     /// One job of `owner` (`None`: anyone's).
     pub(crate) async fn training(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredTraining>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2) AND deleted_at IS NULL",
         )
         .bind(id)
@@ -168,7 +192,7 @@ impl Store {
         id: &str,
         owner: Option<&str>,
     ) -> Result<Option<StoredTraining>, StoreError> {
-        let row = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
+        let row = query("SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)")
             .bind(id)
             .bind(owner)
             .fetch_optional(&self.pool)
@@ -183,7 +207,7 @@ impl Store {
         base: &str,
         owner: &str,
     ) -> Result<Option<StoredTraining>, StoreError> {
-        let row = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE generation = ? AND base = ? AND owner = ? LIMIT 1")
+        let row = query("SELECT * FROM fine_tuning_jobs WHERE generation = ? AND base = ? AND owner = ? LIMIT 1")
             .bind(generation)
             .bind(base)
             .bind(owner)
@@ -200,7 +224,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<StoredTraining>, StoreError> {
         // Ids are UUIDs of version 7: their order is that of creation.
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM fine_tuning_jobs WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id < ?2)
              AND deleted_at IS NULL ORDER BY id DESC LIMIT ?3",
         )
@@ -214,7 +238,7 @@ impl Store {
 
     /// Jobs that wait or run, oldest first.
     pub(crate) async fn live_trainings(&self) -> Result<Vec<StoredTraining>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM fine_tuning_jobs WHERE status IN ('queued', 'running') ORDER BY id")
+        let rows = query("SELECT * FROM fine_tuning_jobs WHERE status IN ('queued', 'running') ORDER BY id")
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(training).collect()
@@ -229,26 +253,26 @@ impl Store {
         error: Option<&str>,
     ) -> Result<bool, StoreError> {
         let now = now();
-        let names: Vec<&str> = from.iter().map(|status| status.name()).collect();
-        let done = sqlx::query(
+        let places = vec!["?"; from.len()].join(", ");
+        let mut update = query(format!(
             "UPDATE fine_tuning_jobs SET status = ?2, error = ?3,
              started_at = CASE WHEN ?2 = 'running' THEN coalesce(started_at, ?4) ELSE started_at END,
              finished_at = CASE WHEN ?5 THEN ?4 ELSE NULL END
-             WHERE id = ?1 AND status IN (SELECT value FROM json_each(?6))",
-        )
+             WHERE id = ?1 AND status IN ({places})",
+        ))
         .bind(id)
         .bind(to.name())
-        .bind(error)
+        .bind(error.map(plain))
         .bind(&now)
-        .bind(to.ended())
-        .bind(serde_json::to_string(&names)?)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
+        .bind(to.ended());
+        for status in from {
+            update = update.bind(status.name());
+        }
+        Ok(update.execute(&self.pool).await?.rows_affected() > 0)
     }
 
     pub(crate) async fn training_generation(&self, id: &str, generation: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE fine_tuning_jobs SET generation = ? WHERE id = ?")
+        query("UPDATE fine_tuning_jobs SET generation = ? WHERE id = ?")
             .bind(generation)
             .bind(id)
             .execute(&self.pool)
@@ -258,7 +282,7 @@ impl Store {
 
     /// Deletes a job that used no datapoints on record; false where it did.
     pub(crate) async fn delete_training(&self, id: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = query(
             "DELETE FROM fine_tuning_jobs WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM training_rows WHERE job = ?1)",
         )
         .bind(id)
@@ -269,7 +293,7 @@ impl Store {
 
     /// Takes a job off the lists, and keeps what those need whose datapoints it used.
     pub(crate) async fn retire_training(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE fine_tuning_jobs SET deleted_at = ? WHERE id = ?")
+        query("UPDATE fine_tuning_jobs SET deleted_at = ? WHERE id = ?")
             .bind(now())
             .bind(id)
             .execute(&self.pool)
@@ -279,7 +303,7 @@ impl Store {
 
     /// Whether a job was taken off the lists; none where there is no such job.
     pub(crate) async fn training_is_retired(&self, id: &str) -> Result<Option<bool>, StoreError> {
-        let row = sqlx::query("SELECT deleted_at FROM fine_tuning_jobs WHERE id = ?")
+        let row = query("SELECT deleted_at FROM fine_tuning_jobs WHERE id = ?")
             .bind(id)
             .fetch_optional(&self.pool)
             .await?;
@@ -290,15 +314,16 @@ impl Store {
     pub(crate) async fn add_training_rows(&self, job: &str, rows: &[StoredTrainingRow]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for row in rows {
-            sqlx::query(
-                "INSERT OR IGNORE INTO training_rows (datanet, datapoint, contributor, job, held_out) VALUES (?, ?, ?, ?, ?)",
+            query(
+                "INSERT INTO training_rows (datanet, datapoint, contributor, job, held_out) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
             )
             .bind(&row.datanet)
             .bind(&row.datapoint)
             .bind(&row.contributor)
             .bind(job)
             .bind(row.held_out)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         }
         transaction.commit().await?;
@@ -312,9 +337,10 @@ impl Store {
         datapoint: Option<&str>,
         contributor: Option<&str>,
     ) -> Result<Vec<TrainedOn>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT jobs.*, used.learnt, used.held FROM
-                 (SELECT job, sum(held_out = 0) AS learnt, sum(held_out) AS held FROM training_rows
+                 (SELECT job, COUNT(*) FILTER (WHERE NOT held_out) AS learnt, COUNT(*) FILTER (WHERE held_out) AS held
+                  FROM training_rows
                   WHERE datanet = ?1 AND (?2 IS NULL OR datapoint = ?2) AND (?3 IS NULL OR contributor = ?3)
                   GROUP BY job) AS used
              JOIN fine_tuning_jobs AS jobs ON jobs.id = used.job ORDER BY jobs.id",
@@ -324,15 +350,15 @@ impl Store {
         .bind(contributor)
         .fetch_all(&self.pool)
         .await?;
-        let count = |row: &SqliteRow, name: &str| u64::try_from(row.get::<i64, _>(name)).unwrap_or(0);
-        let used = |row: &SqliteRow| {
+        let count = |row: &Row, name: &str| u64::try_from(row.get::<i64, _>(name)).unwrap_or(0);
+        let used = |row: &Row| {
             Ok(TrainedOn { job: training(row)?, learnt: count(row, "learnt"), held_out: count(row, "held") })
         };
         rows.iter().map(used).collect()
     }
 }
 
-fn file(row: &SqliteRow) -> StoredFile {
+fn file(row: &Row) -> StoredFile {
     StoredFile {
         id: row.get("id"),
         owner: row.get("owner"),
@@ -343,7 +369,7 @@ fn file(row: &SqliteRow) -> StoredFile {
     }
 }
 
-fn training(row: &SqliteRow) -> Result<StoredTraining, StoreError> {
+fn training(row: &Row) -> Result<StoredTraining, StoreError> {
     Ok(StoredTraining {
         id: row.get("id"),
         owner: row.get("owner"),

@@ -1,10 +1,10 @@
 //! What was used: by day, subject, key and model; and by adapter.
 
+use cairn_database::{Dialect, Row, query};
 use cairn_openapi::{
     adapters::AdapterUse,
     usage::{UsageLine, UsageQuery},
 };
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
 use super::{Store, StoreError, now};
 
@@ -22,11 +22,12 @@ pub(crate) struct Spent<'a> {
 impl Store {
     /// Counts a request that was answered.
     pub(crate) async fn count_usage(&self, spent: Spent<'_>) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO usage (day, subject, key, model, requests, prompt_tokens, completion_tokens)
-             VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + 1,
-             prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-             completion_tokens = completion_tokens + excluded.completion_tokens",
+             VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (day, subject, key, model)
+             DO UPDATE SET requests = usage.requests + 1,
+             prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens,
+             completion_tokens = usage.completion_tokens + excluded.completion_tokens",
         )
         .bind(today())
         .bind(spent.subject)
@@ -41,10 +42,15 @@ impl Store {
 
     /// Tokens that a key has used today.
     pub(crate) async fn tokens_today(&self, key: &str) -> Result<u64, StoreError> {
-        let row = sqlx::query(
-            "SELECT COALESCE(SUM(prompt_tokens + completion_tokens), 0) FROM usage INDEXED BY usage_by_key
+        // SQLite would go by the table's own key, through everything of the day.
+        let by_key = match self.pool.dialect() {
+            Dialect::Sqlite => "INDEXED BY usage_by_key",
+            Dialect::Postgres => "",
+        };
+        let row = query(format!(
+            "SELECT CAST(COALESCE(SUM(prompt_tokens + completion_tokens), 0) AS BIGINT) FROM usage {by_key}
              WHERE key = ? AND day = ?",
-        );
+        ));
         let row = row.bind(key).bind(today()).fetch_one(&self.pool).await?;
         Ok(unsigned(row.get(0)))
     }
@@ -52,20 +58,25 @@ impl Store {
     /// Usage, latest day first; `bound`: only this subject's.
     pub(crate) async fn usage(
         &self,
-        query: &UsageQuery,
+        wanted: &UsageQuery,
         bound: Option<&str>,
         limit: u32,
     ) -> Result<Vec<UsageLine>, StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM usage WHERE true");
-        let subjects = [bound.map(str::to_owned), query.subject.clone()];
-        let subjects = subjects.into_iter().flatten().map(|subject| ("subject = ", subject));
-        let others = [("day >= ", &query.from), ("day <= ", &query.to), ("model = ", &query.model)];
-        let others = others.into_iter().filter_map(|(column, value)| Some((column, value.clone()?)));
-        for (column, value) in subjects.chain(others) {
-            sql.push(" AND ").push(column).push_bind(value);
+        let mut sql = query("SELECT * FROM usage WHERE true");
+        let conditions = [
+            (" AND subject = ?", bound),
+            (" AND subject = ?", wanted.subject.as_deref()),
+            (" AND day >= ?", wanted.from.as_deref()),
+            (" AND day <= ?", wanted.to.as_deref()),
+            (" AND model = ?", wanted.model.as_deref()),
+        ];
+        for (condition, value) in conditions {
+            if let Some(value) = value {
+                sql = sql.push(condition).bind(value);
+            }
         }
-        sql.push(" ORDER BY day DESC, subject, model, key LIMIT ").push_bind(limit);
-        Ok(sql.build().fetch_all(&self.pool).await?.iter().map(line).collect())
+        let sql = sql.push(" ORDER BY day DESC, subject, model, key LIMIT ?").bind(limit);
+        Ok(sql.fetch_all(&self.pool).await?.iter().map(line).collect())
     }
 
     /// Who used an alias since it means what its owner made of it, most answers first.
@@ -75,7 +86,7 @@ impl Store {
         alias: &str,
         since: &str,
     ) -> Result<Vec<AdapterUse>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT subject, generation, COUNT(*) AS answers, MAX(at) AS last_at FROM adapter_uses
              WHERE base = ? AND alias = ? AND at >= ? GROUP BY subject, generation
              ORDER BY answers DESC, subject, generation LIMIT 1000",
@@ -85,7 +96,7 @@ impl Store {
         .bind(since)
         .fetch_all(&self.pool)
         .await?;
-        let used = |row: &SqliteRow| AdapterUse {
+        let used = |row: &Row| AdapterUse {
             subject: row.get("subject"),
             generation: row.get("generation"),
             answers: unsigned(row.get("answers")),
@@ -95,7 +106,7 @@ impl Store {
     }
 }
 
-fn line(row: &SqliteRow) -> UsageLine {
+fn line(row: &Row) -> UsageLine {
     UsageLine {
         day: row.get("day"),
         subject: row.get("subject"),
@@ -123,11 +134,11 @@ fn unsigned(number: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::store;
 
     #[tokio::test]
     async fn usage_adds_up_by_day_subject_key_and_model() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let (store, _dir) = store().await;
         let spent = Spent { subject: "app", key: Some("k1"), model: "base", prompt_tokens: 10, completion_tokens: 2 };
         store.count_usage(spent).await.unwrap();
         store.count_usage(spent).await.unwrap();

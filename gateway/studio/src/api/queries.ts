@@ -1,6 +1,7 @@
 // What the pages ask for, each under one key, so that pages share answers and refresh together.
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { ApiError, api, body, request, type Schemas } from "./client";
+import { type Part, paged, whole } from "./pages";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -44,26 +45,28 @@ export const termsOf = (name: string) =>
   });
 
 /** Requests for a datanet that concern the caller: all of them for its owner. */
-export const requestsFor = (name: string) =>
-  queryOptions({
-    queryKey: ["requests", name],
-    queryFn: async () =>
-      body(await api.GET("/v1/datanets/{name}/requests", { params: { path: { name } } })).data,
-    refetchInterval: 15_000,
-  });
-
-export const inbox = queryOptions({
-  queryKey: ["requests", "", "inbox"],
-  queryFn: async () => body(await api.GET("/v1/access_requests/inbox")).data,
-  refetchInterval: 30_000,
-});
-
-/** The caller's own requests over all datanets, newest first. */
-export const myRequests = queryOptions({
-  queryKey: ["requests", "", "mine"],
-  queryFn: async () => body(await api.GET("/v1/access_requests")).data,
+export const requestsFor = (name: string) => ({
+  ...paged(["requests", name], async (query) =>
+    body(await api.GET("/v1/datanets/{name}/requests", { params: { path: { name }, query } })),
+  ),
   refetchInterval: 15_000,
 });
+
+/** What waits for the caller's word, of whichever datanet. */
+export const inbox = {
+  ...paged(["requests", "", "inbox"], async (query) =>
+    body(await api.GET("/v1/access_requests/inbox", { params: { query } })),
+  ),
+  refetchInterval: 30_000,
+};
+
+/** The caller's own requests over all datanets, newest first. */
+export const myRequests = {
+  ...paged(["requests", "", "mine"], async (query) =>
+    body(await api.GET("/v1/access_requests", { params: { query } })),
+  ),
+  refetchInterval: 15_000,
+};
 
 /** The caller's own grants, also those that have ended. */
 export const myGrants = queryOptions({
@@ -72,10 +75,9 @@ export const myGrants = queryOptions({
 });
 
 /** What the caller has offered, to whichever datanet. */
-export const myContributions = queryOptions({
-  queryKey: ["contributions", "", "mine"],
-  queryFn: async () => body(await api.GET("/v1/contributions")).data,
-});
+export const myContributions = paged(["contributions", "", "mine"], async (query) =>
+  body(await api.GET("/v1/contributions", { params: { query } })),
+);
 
 /** Who decides for the caller meanwhile. */
 export const absence = queryOptions({
@@ -90,13 +92,18 @@ export const accessStatistics = (name: string) =>
       body(await api.GET("/v1/datanets/{name}/requests/statistics", { params: { path: { name } } })),
   });
 
+const offered = (name: string) => async (query: Part) =>
+  body(await api.GET("/v1/datanets/{name}/contributions", { params: { path: { name }, query } }));
+
 /** Contributions to a datanet: to its owner all, to others their own. */
-export const contributionsTo = (name: string) =>
+export const contributionsTo = (name: string) => paged(["contributions", name], offered(name));
+
+/** Those of them that wait for the owner's word. */
+export const undecidedFor = (name: string) =>
   queryOptions({
-    queryKey: ["contributions", name],
-    queryFn: async () =>
-      body(await api.GET("/v1/datanets/{name}/contributions", { params: { path: { name } } })).data,
-    refetchInterval: ({ state }) => (state.data?.some((one) => one.state === "ingesting") ? 1500 : 15_000),
+    queryKey: ["contributions", name, "undecided"],
+    queryFn: async () => (await whole(offered(name))).filter(({ state }) => state === "waiting"),
+    refetchInterval: 15_000,
   });
 
 export const snapshotsOf = (name: string) =>
@@ -135,10 +142,7 @@ export const trainedOn = (name: string) =>
       body(await api.GET("/v1/datanets/{name}/trainings", { params: { path: { name } } })).data,
   });
 
-export const jobs = queryOptions({
-  queryKey: ["jobs"],
-  queryFn: async () => body(await api.GET("/v1/jobs")).data,
-});
+export const jobs = paged(["jobs"], async (query) => body(await api.GET("/v1/jobs", { params: { query } })));
 
 /** Every alias on a base, following pages to the end. */
 export const adapters = (base: string) =>

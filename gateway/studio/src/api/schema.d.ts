@@ -1933,6 +1933,8 @@ export interface components {
             object: string;
             /** @description The requests. */
             data: components["schemas"]["AccessRequest"][];
+            /** @description Whether there are more; ask for them with `after`. */
+            has_more?: boolean;
         };
         /** @description How requests for a datanet were decided. */
         AccessStatistics: {
@@ -2806,6 +2808,8 @@ export interface components {
             object: string;
             /** @description The contributions. */
             data: components["schemas"]["Contribution"][];
+            /** @description Whether there are more; ask for them with `after`. */
+            has_more?: boolean;
         };
         /**
          * @description Where a contribution stands.
@@ -3155,7 +3159,7 @@ export interface components {
             object: string;
             /** @description The files. */
             data: components["schemas"]["FileObject"][];
-            /** @description Whether there are more. */
+            /** @description Whether there are more; ask for them with `after`. */
             has_more: boolean;
         };
         /** @description An uploaded file. */
@@ -3556,6 +3560,8 @@ export interface components {
             object: string;
             /** @description The jobs. */
             data: components["schemas"]["Job"][];
+            /** @description Whether there are more; ask for them with `after`. */
+            has_more?: boolean;
         };
         /**
          * @description Where a job stands.
@@ -4367,7 +4373,7 @@ export interface components {
             changes: string[];
             /** @description The applications that were given, or typical ones. */
             applicants: components["schemas"]["Simulation"];
-            /** @description Everyone who has asked so far, as they would be decided now. */
+            /** @description Everyone who has asked so far (of many, the 1,000 who asked last), as they would be decided now. */
             requests: components["schemas"]["Simulation"];
             /** @description Requests that would be decided otherwise than under the terms in force. */
             differently: components["schemas"]["Differently"][];
@@ -5843,7 +5849,12 @@ export interface operations {
     };
     list_requests_of_datanet: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path: {
                 name: string;
@@ -5950,7 +5961,12 @@ export interface operations {
     };
     list_my_requests: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5969,7 +5985,12 @@ export interface operations {
     };
     list_review_inbox: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6561,7 +6582,12 @@ export interface operations {
     };
     list_contributions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path: {
                 name: string;
@@ -6671,7 +6697,12 @@ export interface operations {
     };
     list_my_contributions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8466,7 +8497,12 @@ export interface operations {
     };
     list_jobs: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The id after which to go on: the last of the page before. */
+                after?: string;
+                /** @description How many, 1 to 1000; default 100. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -1,5 +1,5 @@
 // Adding a file to a datanet: chosen or dropped, looked at, sent, and followed until it is in.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { FileUp } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
@@ -9,6 +9,7 @@ import { Button, ButtonLink } from "../../ui/button";
 import { Drop } from "../../ui/drop";
 import { Badge, Bar, ErrorNote, Note, Spinner } from "../../ui/feedback";
 import { Checkbox, SelectField, TextField } from "../../ui/field";
+import { More } from "../../ui/more";
 import { TableCard } from "../../ui/scroll";
 import { Ago, bytes, count, moment, plural } from "../../ui/text";
 import { asParameter, FIELDS, guess, type Mapping } from "./mapping";
@@ -30,7 +31,8 @@ const FORMATS: [Format, string][] = [
 
 export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; governs: boolean }) {
   const client = useQueryClient();
-  const { data: known } = useQuery(jobs);
+  const list = useInfiniteQuery(jobs);
+  const known = list.data;
   const [started, setStarted] = useState<Job | null>(null);
   const mine = (known ?? []).filter((job) => job.target === datanet.name && job.kind === "ingest");
   const [files, setFiles] = useState<File[]>([]);
@@ -47,7 +49,7 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
   const [note, setNote] = useState("");
   const [supersedes, setSupersedes] = useState("");
   const [offered, setOffered] = useState<Schemas["Contribution"] | null>(null);
-  const { data: earlier = [] } = useQuery({ ...contributionsTo(datanet.name), enabled: !governs });
+  const { data: earlier = [] } = useInfiniteQuery({ ...contributionsTo(datanet.name), enabled: !governs });
   const take = (next: File[]) => {
     const named = formatOf(next);
     if (named) setFormat(named);
@@ -258,6 +260,7 @@ export function Contribute({ datanet, governs }: { datanet: Schemas["Datanet"]; 
       {offered && <Offered offer={offered} owner={datanet.owner} />}
       {running && <Followed key={running.id} first={running} datanet={datanet.name} />}
       <Past jobs={mine.filter((job) => ended(job) && job.id !== running?.id)} />
+      <More list={list} of="jobs" />
     </div>
   );
 }

@@ -1,14 +1,15 @@
 // What waits for the caller: requests for access that they may decide, and what others offer to their datanets.
-import { useQueries, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueries } from "@tanstack/react-query";
 import type { Schemas } from "../../api/client";
-import { contributionsTo, inbox } from "../../api/queries";
+import { inbox, undecidedFor } from "../../api/queries";
 import { useCaller } from "../../api/roles";
 import { ErrorNote } from "../../ui/feedback";
+import { More } from "../../ui/more";
 import { Offer } from "./offers";
 import { RequestCard } from "./request-card";
 
 export function Inbox({ datanets }: { datanets: Schemas["Datanet"][] }) {
-  const requests = useQuery(inbox);
+  const requests = useInfiniteQuery(inbox);
   const offers = useOffers(datanets);
   const waiting = requests.data ?? [];
   if (requests.error) return <ErrorNote error={requests.error} />;
@@ -19,6 +20,7 @@ export function Inbox({ datanets }: { datanets: Schemas["Datanet"][] }) {
       {waiting.map((one) => (
         <RequestCard key={one.id} request={one} named />
       ))}
+      <More list={requests} of="requests" />
       {offers.map((one) => (
         <Offer key={one.id} offer={one} governs named />
       ))}
@@ -30,6 +32,6 @@ export function Inbox({ datanets }: { datanets: Schemas["Datanet"][] }) {
 function useOffers(datanets: Schemas["Datanet"][]): Schemas["Contribution"][] {
   const caller = useCaller();
   const own = caller?.may("stewards") ? datanets.filter(({ owner }) => owner === caller.subject) : [];
-  const found = useQueries({ queries: own.map(({ name }) => contributionsTo(name)) });
-  return found.flatMap(({ data }) => (data ?? []).filter(({ state }) => state === "waiting"));
+  const found = useQueries({ queries: own.map(({ name }) => undecidedFor(name)) });
+  return found.flatMap(({ data }) => data ?? []);
 }

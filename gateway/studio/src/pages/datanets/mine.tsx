@@ -1,10 +1,11 @@
 // What is the caller's own over all datanets: requests with where they stand, grants, contributions, and who votes for them
 // while they are away.
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { myContributions, myGrants, myRequests } from "../../api/queries";
 import { useCaller } from "../../api/roles";
 import { Badge, Empty, ErrorNote, Waiting } from "../../ui/feedback";
+import { More } from "../../ui/more";
 import { TableCard } from "../../ui/scroll";
 import { date, Hash, moment, plural } from "../../ui/text";
 import { Away } from "./away";
@@ -24,7 +25,8 @@ export function Mine() {
 }
 
 function Requests() {
-  const { data, error } = useQuery(myRequests);
+  const list = useInfiniteQuery(myRequests);
+  const { data, error } = list;
   return (
     <section className="stack" aria-labelledby="my-requests">
       <h2 id="my-requests">My requests</h2>
@@ -40,6 +42,7 @@ function Requests() {
       {data?.map((one) => (
         <RequestCard key={one.id} request={one} named />
       ))}
+      <More list={list} of="requests" />
     </section>
   );
 }
@@ -111,7 +114,8 @@ function Grants() {
 }
 
 function Contributions() {
-  const { data, error } = useQuery(myContributions);
+  const list = useInfiniteQuery(myContributions);
+  const { data, error } = list;
   if (error) return <ErrorNote error={error} />;
   if (!data || data.length === 0) return null;
   return (
@@ -120,6 +124,7 @@ function Contributions() {
       {data.map((one) => (
         <Offer key={one.id} offer={one} governs={false} named />
       ))}
+      <More list={list} of="contributions" />
     </section>
   );
 }

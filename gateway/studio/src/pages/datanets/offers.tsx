@@ -1,5 +1,5 @@
 // Contributions by others than the owner: what is in them, and the owner's word.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
@@ -8,6 +8,7 @@ import { useCaller } from "../../api/roles";
 import { Button } from "../../ui/button";
 import { Badge, ErrorNote } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
+import { More } from "../../ui/more";
 import { Ago, plural } from "../../ui/text";
 
 type Contribution = Schemas["Contribution"];
@@ -29,7 +30,12 @@ const TONES = {
 } as const;
 
 export function Offers({ name, governs }: { name: string; governs: boolean }) {
-  const { data, error } = useQuery(contributionsTo(name));
+  const list = useInfiniteQuery({
+    ...contributionsTo(name),
+    refetchInterval: ({ state }) =>
+      state.data?.pages.some((page) => page.data.some((one) => one.state === "ingesting")) ? 1500 : 15_000,
+  });
+  const { data, error } = list;
   if (error) return <ErrorNote error={error} />;
   if (!data || data.length === 0) return null;
   return (
@@ -38,6 +44,7 @@ export function Offers({ name, governs }: { name: string; governs: boolean }) {
       {data.map((one) => (
         <Offer key={one.id} offer={one} governs={governs} />
       ))}
+      <More list={list} of="contributions" />
     </section>
   );
 }

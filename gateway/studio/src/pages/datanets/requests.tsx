@@ -1,12 +1,14 @@
 // Requests for a datanet, as its owner sees them: what waits, what was decided, and how fast.
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { accessStatistics, requestsFor } from "../../api/queries";
 import { ErrorNote } from "../../ui/feedback";
+import { More } from "../../ui/more";
 import { plural } from "../../ui/text";
 import { RequestCard } from "./request-card";
 
 export function Requests({ name }: { name: string }) {
-  const { data, error } = useQuery(requestsFor(name));
+  const list = useInfiniteQuery(requestsFor(name));
+  const { data, error } = list;
   const { data: statistics } = useQuery(accessStatistics(name));
   if (error) return <ErrorNote error={error} />;
   if (!data || data.length === 0) return null;
@@ -38,6 +40,7 @@ export function Requests({ name }: { name: string }) {
           </div>
         </details>
       )}
+      <More list={list} of="requests" />
     </section>
   );
 }

@@ -231,7 +231,7 @@ function Tried({ result }: { result: Schemas["SimulationResult"] }) {
       )}
       {result.requests.each.length > 0 && (
         <p>
-          Of {result.requests.each.length} requests so far, {result.requests.granted} would be granted,{" "}
+          Of the last {result.requests.each.length} requests, {result.requests.granted} would be granted,{" "}
           {result.requests.referred} referred and {result.requests.denied} denied; {result.differently.length}{" "}
           otherwise than now
           {result.differently.length > 0 &&

@@ -1,5 +1,5 @@
 // A datanet's terms: in words, every version, and the way to ask; for who governs it, the editor with its simulator.
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { api, body, type Schemas } from "../../api/client";
 import { requestsFor, termsOf } from "../../api/queries";
@@ -7,6 +7,7 @@ import { useCaller } from "../../api/roles";
 import { Button, ButtonLink } from "../../ui/button";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { Checkbox, SelectField, TextArea, TextField } from "../../ui/field";
+import { More } from "../../ui/more";
 import { Ago, Hash } from "../../ui/text";
 import { RequestCard, useRefresh } from "./request-card";
 import { TermsEditor } from "./terms-editor";
@@ -68,7 +69,8 @@ export function Terms({ datanet, governs }: { datanet: Schemas["Datanet"]; gover
 
 function Mine({ name }: { name: string }) {
   const caller = useCaller();
-  const { data = [] } = useQuery(requestsFor(name));
+  const list = useInfiniteQuery(requestsFor(name));
+  const { data = [] } = list;
   const mine = data.filter((one) => one.subject === caller?.subject);
   if (mine.length === 0) return null;
   return (
@@ -77,6 +79,7 @@ function Mine({ name }: { name: string }) {
       {mine.map((one) => (
         <RequestCard key={one.id} request={one} />
       ))}
+      <More list={list} of="requests" />
     </section>
   );
 }

@@ -1,5 +1,5 @@
 // Where one arrives: ask a question at once, the steps that lead to a cited answer, and what is running.
-import { useQueries, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQueries, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { ArrowUp, Check } from "lucide-react";
 import { type FormEvent, type ReactNode, useState } from "react";
@@ -234,7 +234,7 @@ function Running() {
   const chat = (known.data ?? []).filter((model) => model.kind === "chat");
   const aliases = useQueries({ queries: chat.map((model) => adapters(model.id)) });
   const log = useQuery({ ...checkpoint, refetchInterval: 10_000 });
-  const work = useQuery({ ...jobs, refetchInterval: 5_000 });
+  const work = useInfiniteQuery({ ...jobs, refetchInterval: 5_000 });
   const caller = useCaller();
   const runs = useQuery({
     ...trainings,

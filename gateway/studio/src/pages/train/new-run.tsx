@@ -1,5 +1,5 @@
 // A new run: base, data and preset; everything else has a good value already. Looked at before it is started.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { ChevronRight, FileUp, Play, ScanEye } from "lucide-react";
 import { type FormEvent, useState } from "react";
@@ -9,6 +9,7 @@ import { Button } from "../../ui/button";
 import { Drop } from "../../ui/drop";
 import { Empty, ErrorNote, Note, Spinner, Waiting } from "../../ui/feedback";
 import { Segments, SelectField, TextArea, TextField } from "../../ui/field";
+import { More } from "../../ui/more";
 import { Page } from "../../ui/page";
 import { bytes, count } from "../../ui/text";
 import { AllSettings } from "./all-settings";
@@ -332,7 +333,8 @@ function FromDatanet({
 
 function FromFile({ file, onFile }: { file: StoredFile | null; onFile: (file: StoredFile | null) => void }) {
   const client = useQueryClient();
-  const { data } = useQuery(files);
+  const list = useInfiniteQuery(files);
+  const { data } = list;
   const send = useMutation({
     mutationFn: async (content: File) => {
       const form = upload([{ name: content.name, content }]);
@@ -382,6 +384,7 @@ function FromFile({ file, onFile }: { file: StoredFile | null; onFile: (file: St
           ))}
         </SelectField>
       )}
+      <More list={list} of="files" />
     </div>
   );
 }

@@ -1,6 +1,7 @@
 // What the training pages ask for.
 import { queryOptions } from "@tanstack/react-query";
 import { ApiError, api, body, request } from "../../api/client";
+import { paged } from "../../api/pages";
 import type { Evaluation, Job, JobEvent, Preview, Validation } from "./shapes";
 
 /** Runs, newest first; the last hundred are enough for a page. */
@@ -72,10 +73,9 @@ export const history = (id: string) =>
     },
   });
 
-export const files = queryOptions({
-  queryKey: ["files"],
-  queryFn: async () => body(await api.GET("/v1/files")).data,
-});
+export const files = paged(["files"], async (part) =>
+  body(await api.GET("/v1/files", { params: { query: { limit: 100, ...part } } })),
+);
 
 export async function preview(wanted: object): Promise<Preview> {
   const init = {
