@@ -33,7 +33,7 @@ pub(crate) struct Adapters {
 }
 
 impl Adapters {
-    /// Opens the store in the gateway's database, and logs what a crash kept from the log.
+    /// Opens the store in the gateway's database, and logs what a crash kept from the log; of a replica that is its primary's.
     pub(crate) async fn open(config: &Config, pool: cairn_database::Database, ledger: Ledger) -> anyhow::Result<Self> {
         let dir = config.data_dir.join("adapters");
         let objects = match config.adapters.objects_uri.as_str() {
@@ -45,6 +45,7 @@ impl Adapters {
             }
         };
         let mut options = StoreOptions::new(dir.join("staging"));
+        options.shared = config.replica.is_some();
         options.quota = Quota {
             max_count: config.adapters.quota_count,
             max_bytes: config.adapters.quota_mib.saturating_mul(1 << 20),
@@ -58,7 +59,9 @@ impl Adapters {
             bases: Arc::default(),
             publishing: Arc::default(),
         };
-        adapters.log_changes().await?;
+        if config.replica.is_none() {
+            adapters.log_changes().await?;
+        }
         Ok(adapters)
     }
 

@@ -206,7 +206,7 @@ macro_rules! scopes {
 
 scopes! {
     /// Anyone with a credential.
-    Anyone = Admin | Steward | Contributor | Trainer | App | Auditor;
+    Anyone = Admin | Steward | Contributor | Trainer | App | Auditor | Replica;
     /// Chat, embed, search.
     Applications = Admin | Steward | Contributor | Trainer | App;
     /// Create datanets and govern those they own.
@@ -221,6 +221,8 @@ scopes! {
     TrainersAndAuditors = Admin | Trainer | Auditor;
     /// Read which adapters were trained on a datanet.
     StewardsAndAuditors = Admin | Steward | Auditor;
+    /// Put records into the log.
+    Replicas = Replica;
     /// Models and keys.
     Administrators = Admin;
 }

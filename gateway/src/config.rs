@@ -20,9 +20,11 @@ mod database;
 pub(crate) mod example;
 mod jwt;
 mod oidc;
+mod replica;
 
 pub(crate) use jwt::Jwt;
 pub(crate) use oidc::{Oidc, SUBJECT_PREFIX, confidential};
+pub(crate) use replica::{OfPrimary, Replica};
 
 pub(crate) use database::Database;
 
@@ -56,6 +58,8 @@ pub(crate) struct RawConfig {
     pub(crate) jwt: Jwt,
     /// Sign-in to the studio through an OpenID Connect provider. Give `issuer` to switch it on.
     pub(crate) oidc: Oidc,
+    /// A gateway that answers beside another, its primary. Give `primary` to make this one a replica.
+    pub(crate) replica: Replica,
     /// Logs of the program itself.
     pub(crate) telemetry: Telemetry,
 }
@@ -218,7 +222,7 @@ pub(crate) struct Adapters {
     /// How the base's weights are kept: "stored" (as they were pulled), "f32", "f16", "q8_0" or "q4_k".
     pub(crate) form: LaneForm,
     /// Where the weights of adapters lie: empty for a directory inside `data.dir`, or an object store such as
-    /// s3://bucket/prefix. One gateway at a time may use it.
+    /// s3://bucket/prefix. A gateway and its replicas may use it, and no other gateway.
     pub(crate) objects_uri: String,
     /// Options of that object store, such as {region = "eu-central-1", endpoint = "https://…"}. Credentials are best left to the
     /// environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
@@ -530,6 +534,7 @@ pub(crate) struct Config {
     pub(crate) attribution: Attribution,
     pub(crate) jwt: Option<Jwt>,
     pub(crate) oidc: Option<Oidc>,
+    pub(crate) replica: Option<OfPrimary>,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -581,6 +586,7 @@ impl Config {
             attribution,
             jwt,
             oidc,
+            replica,
             telemetry,
         } = raw;
         let data_dir = base.join(&data.dir);
@@ -616,8 +622,14 @@ impl Config {
             "" => format!("http://{}", server.listen),
             url => url.to_owned(),
         };
+        let shared = [
+            ("database.url", !database.url.is_empty()),
+            ("data.datanets_uri", !data.datanets_uri.is_empty()),
+            ("adapters.objects_uri", !adapters.objects_uri.is_empty()),
+        ];
         Ok(Self {
             listen: server.listen,
+            replica: replica.check(base, &shared)?,
             oidc: oidc.check(base, &public_url)?,
             public_url,
             workers: server.workers,
@@ -738,6 +750,7 @@ mod tests {
             ("[database]\nconnections = 0", "database.connections"),
             ("[jwt]\njwks_url = \"http://x\"", "audience"),
             ("[jwt]\nkey_file = \"k\"\njwks_url = \"http://x\"\naudience = \"x\"", "choose one"),
+            ("[replica]\nprimary = \"https://x\"\nkey_file = \"k\"", "database.url"),
             ("[witnesses]\nquorum = 1", "quorum"),
             ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x12\"", "anchor.contract"),
             ("[anchor]\nrpc_url = \"http://x\"\ncontract = \"0x1111111111111111111111111111111111111111\"", "chain_id"),

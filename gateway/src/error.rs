@@ -47,6 +47,7 @@ pub(crate) enum Code {
     ModelLoadFailed,
     MemoryBudget,
     StorageFull,
+    PrimaryAway,
     Timeout,
     Internal,
 }
@@ -76,6 +77,7 @@ impl Code {
             Self::ModelLoadFailed => (S::SERVICE_UNAVAILABLE, "server_error", "model_load_failed"),
             Self::MemoryBudget => (S::SERVICE_UNAVAILABLE, "server_error", "memory_budget_exceeded"),
             Self::StorageFull => (S::INSUFFICIENT_STORAGE, "server_error", "storage_full"),
+            Self::PrimaryAway => (S::SERVICE_UNAVAILABLE, "server_error", "primary_away"),
             Self::Timeout => (S::SERVICE_UNAVAILABLE, "server_error", "timeout"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
         }

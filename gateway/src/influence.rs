@@ -31,6 +31,8 @@ use measure::{Case, measure};
 const QUEUE: u32 = 10_000;
 /// Longest that a measurement waits for a moment in which nothing is being answered.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the queue is looked at for what replicas put there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Queues the measurement that the request or the configuration asks for; where the request waits for it, makes it.
 pub(crate) async fn of_answer(
@@ -84,7 +86,8 @@ pub(crate) async fn start(state: Arc<AppState>) -> Result<(), ApiError> {
                         tokio::time::sleep(PATIENCE).await;
                     }
                 }
-                Ok(None) => state.measurements.notified().await,
+                // What a replica answered is noted without a word to this one.
+                Ok(None) => drop(tokio::time::timeout(LOOK, state.measurements.notified()).await),
                 Err(error) => {
                     tracing::error!(%error, "the queue of measurements cannot be read");
                     tokio::time::sleep(PATIENCE).await;

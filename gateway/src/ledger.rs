@@ -1,7 +1,7 @@
-//! The one writer of the transparency log.
+//! The one writer of the transparency log, or a replica's way to it.
 //!
 //! A thread of its own owns the order of entries (see [`cairn_proof::log::Sequencer`]): an idle log takes an entry at once,
-//! and under load answers share a checkpoint, a signature and a flush.
+//! and under load answers share a checkpoint, a signature and a flush. A replica has its primary's ([`Primary`]) write.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,22 +17,36 @@ use crate::{
     config::Config,
     error::{ApiError, Code},
     outside::Outside,
+    replica::{self, Primary, PrimaryError},
 };
 
 /// A handle on the log. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ledger {
-    sequencer: Arc<Sequencer>,
+    writer: Writer,
     outside: Outside,
     key: VerifyingKey,
     origin: Origin,
     dir: PathBuf,
 }
 
+/// Who writes.
+#[derive(Clone)]
+enum Writer {
+    Here(Arc<Sequencer>),
+    Primary(Arc<Primary>),
+}
+
 /// Why an entry was not logged. It may turn out to have been, all the same.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the entry could not be logged")]
-pub(crate) struct NotLogged(#[source] Arc<cairn_proof::Error>);
+pub(crate) enum NotLogged {
+    /// The log here did not take it.
+    #[error("the entry could not be logged")]
+    Here(#[source] Arc<cairn_proof::Error>),
+    /// The primary did not.
+    #[error("the primary did not log the entry")]
+    Primary(#[source] Arc<PrimaryError>),
+}
 
 impl Ledger {
     /// Opens the log and starts its writer, and what follows it. To be called on the runtime that serves.
@@ -51,30 +65,47 @@ impl Ledger {
         let sequencer = Sequencer::start(log, Batching::default()).context("the log's writer cannot be started")?;
         let sequencer = Arc::new(sequencer);
         let outside = Outside::start(config, sequencer.clone())?;
-        Ok(Self { sequencer, outside, key: verifying, origin, dir })
+        Ok(Self { writer: Writer::Here(sequencer), outside, key: verifying, origin, dir })
+    }
+
+    /// The log of a replica's primary, once that answers.
+    pub(crate) async fn of_primary(config: &Config, primary: Arc<Primary>) -> anyhow::Result<Self> {
+        let (origin, key) = primary.log_key().await?;
+        Ok(Self { writer: Writer::Primary(primary), outside: Outside::none(), key, origin, dir: config.log_dir() })
     }
 
     /// Appends an entry; returns once it is durable and covered by a signed checkpoint.
     pub(crate) async fn append(&self, draft: Draft) -> Result<Placed, NotLogged> {
+        let sequencer = match &self.writer {
+            Writer::Here(sequencer) => sequencer,
+            Writer::Primary(primary) => {
+                return primary.append(draft).await.map_err(|error| {
+                    tracing::error!(error = %cairn_trainer::told(&error), "the primary did not log an entry");
+                    NotLogged::Primary(Arc::new(error))
+                });
+            }
+        };
         let (sender, placed) = oneshot::channel();
         // Nobody may be waiting any more; the entry stands all the same.
         let reply = move |outcome| drop(sender.send(outcome));
-        self.sequencer.submit(draft, reply).map_err(|error| NotLogged(Arc::new(error)))?;
+        sequencer.submit(draft, reply).map_err(|error| NotLogged::Here(Arc::new(error)))?;
         let outcome = placed.await.unwrap_or_else(|_| Err(Arc::new(cairn_proof::Error::WriterStopped)));
         let placed = outcome.map_err(|error| {
             tracing::error!(%error, "the log could not be written");
-            NotLogged(error)
+            NotLogged::Here(error)
         })?;
         self.outside.published();
         Ok(placed)
     }
 
-    /// Reads from the log, off the async threads.
+    /// Reads from the log, off the async threads. A replica has none to read.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Log) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
-        let sequencer = self.sequencer.clone();
+        let Writer::Here(sequencer) = self.writer.clone() else {
+            anyhow::bail!("the log is the primary's to read");
+        };
         Ok(tokio::task::spawn_blocking(move || read(&sequencer.log())).await?)
     }
 
@@ -107,12 +138,17 @@ impl Ledger {
 
 impl From<NotLogged> for ApiError {
     fn from(error: NotLogged) -> Self {
-        match &*error.0 {
-            cairn_proof::Error::Overloaded(_) => Self {
+        match &error {
+            NotLogged::Here(full) if matches!(**full, cairn_proof::Error::Overloaded(_)) => Self {
                 retry_after: Some(std::time::Duration::from_secs(1)),
-                ..Self::new(Code::Overloaded, error.0.to_string())
+                ..Self::new(Code::Overloaded, full.to_string())
             },
-            _ => Self::internal(anyhow::Error::from(error)),
+            NotLogged::Primary(refused) if matches!(**refused, PrimaryError::Refused { status: 429, .. }) => Self {
+                retry_after: Some(std::time::Duration::from_secs(1)),
+                ..Self::new(Code::Overloaded, "the log has more to write than it can; try again")
+            },
+            NotLogged::Primary(_) => replica::away(),
+            NotLogged::Here(_) => Self::internal(anyhow::Error::from(error)),
         }
     }
 }

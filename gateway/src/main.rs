@@ -26,6 +26,7 @@ mod outside;
 mod pipeline;
 mod prompt;
 mod record;
+mod replica;
 mod sampling;
 mod state;
 mod store;

@@ -47,6 +47,11 @@ impl Outside {
         Ok(outside)
     }
 
+    /// Where the log is another's to follow.
+    pub(crate) fn none() -> Self {
+        Self { anchorer: None, witnesses: Arc::new([]), published: Arc::default() }
+    }
+
     /// To be called when the log has a new checkpoint. Never blocks.
     pub(crate) fn published(&self) {
         self.published.notify_one();

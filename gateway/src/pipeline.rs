@@ -25,6 +25,7 @@ use crate::{
     lanes,
     prompt::{self, Shown},
     record::{Answered, Asked},
+    replica,
     state::AppState,
     store::{now, records::Served, usage::Spent},
 };
@@ -320,6 +321,9 @@ async fn retrieve(
 
 /// Searches datanets on the gateway's own runtime: HTTP workers are single-threaded.
 pub(crate) async fn search(state: &Arc<AppState>, query: Query) -> Result<Retrieval, ApiError> {
+    if state.primary.is_some() {
+        replica::follow(state, query.datanets.iter().map(|source| &source.datanet)).await?;
+    }
     let index = state.index.clone();
     let started = std::time::Instant::now();
     let found = state.runtime.spawn(async move { index.retrieve(query).await }).await.map_err(ApiError::internal)?;

@@ -192,7 +192,7 @@ fn lines(asked: &Asked) -> Vec<UseLine> {
 }
 
 /// An entry is JSON, so it is text.
-fn text(entry: Vec<u8>) -> String {
+pub(crate) fn text(entry: Vec<u8>) -> String {
     String::from_utf8(entry).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 

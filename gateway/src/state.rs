@@ -13,11 +13,13 @@ use crate::{
     adapters::Adapters,
     auth::{Authenticator, JwtVerifier, Oidc},
     config::Config,
+    error::ApiError,
     jobs::Jobs,
     lanes::{self, Lanes},
     ledger::Ledger,
     limits::Limits,
     outside::creation,
+    replica::Primary,
     store::Store,
     training::Trainings,
 };
@@ -49,28 +51,47 @@ pub(crate) struct AppState {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Answers under way, which a shutdown lets finish.
     pub(crate) in_flight: TaskTracker,
-    /// The database, which is held for this process; taken by whoever watches that it stays so.
+    /// Who keeps the log, where this gateway is a replica.
+    pub(crate) primary: Option<Arc<Primary>>,
+    /// A primary's database, which is held for this process; taken by whoever watches that it stays so.
     pub(crate) hold: parking_lot::Mutex<Option<Hold>>,
     /// Held for the life of the process: one gateway a data directory.
     _lock: File,
 }
 
 impl AppState {
-    /// Opens everything in the data directory, mends what a crash left, and resumes unfinished jobs.
+    /// Opens everything in the data directory, mends what a crash left, and resumes unfinished jobs. A replica opens what it
+    /// shares, and mends and resumes nothing: its primary does.
     pub(crate) async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Arc<Self>> {
         let lock = lock(&config)?;
-        let store = Store::open(&config.database).await?;
-        store.belongs_to(&config.data_dir).await?;
-        let hold = store.hold().await?;
-        let Some(hold) = hold else { bail!("another cairn uses the database that database.url names; stop it first") };
-        let ledger = Ledger::open(&config)?;
-        crate::record::reconcile(&store, &ledger).await?;
+        let primary = config.replica.as_ref().map(Primary::new).transpose()?.map(Arc::new);
+        let (store, ledger, hold) = match &primary {
+            Some(primary) => {
+                // First, for it makes and migrates the database.
+                let ledger = Ledger::of_primary(&config, primary.clone()).await?;
+                (Store::open_shared(&config.database).await?, ledger, None)
+            }
+            None => {
+                let store = Store::open(&config.database).await?;
+                store.belongs_to(&config.data_dir).await?;
+                let Some(hold) = store.hold().await? else {
+                    bail!(
+                        "another cairn uses the database that database.url names; stop it first, or make this one its replica"
+                    )
+                };
+                let ledger = Ledger::open(&config)?;
+                crate::record::reconcile(&store, &ledger).await?;
+                (store, ledger, Some(hold))
+            }
+        };
         let adapters = Adapters::open(&config, store.pool(), ledger.clone()).await?;
         let jwt = config.jwt.clone().map(JwtVerifier::new).transpose()?;
         let oidc = config.oidc.clone().map(|oidc| Oidc::new(oidc, &config.public_url)).transpose()?;
         let index = open_index(&config).await?;
-        complete_datanets(&store, &index).await?;
-        register_datanets(&store, &ledger).await?;
+        if primary.is_none() {
+            complete_datanets(&store, &index).await?;
+            register_datanets(&store, &ledger).await?;
+        }
         let of_lanes = lanes::Source::Store(adapters.store.clone());
         let lanes = Lanes { adapters: of_lanes, config: config.adapters.clone() };
         let models = BaseModels::open_beside(crate::convert::base_config(&config), Arc::new(lanes));
@@ -93,16 +114,14 @@ impl AppState {
             ledger,
             metrics,
             devices: cairn_trainer::device::Devices::open(),
-            hold: parking_lot::Mutex::new(Some(hold)),
+            primary,
+            hold: parking_lot::Mutex::new(hold),
             _lock: lock,
         });
-        crate::access::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
-        crate::erasure::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
-        crate::jobs::start(state.clone()).await?;
-        crate::contributions::resume(&state).await.map_err(|error| anyhow::anyhow!(error.message))?;
-        crate::training::start(state.clone());
-        crate::evaluations::start(state.clone());
-        crate::influence::start(state.clone()).await.map_err(|error| anyhow::anyhow!(error.message))?;
+        match state.primary {
+            Some(_) => crate::replica::start(state.clone()),
+            None => resume(&state).await?,
+        }
         for name in state.config.preload.clone() {
             let models = state.models.clone();
             let name = name.parse().with_context(|| format!("models.preload names {name:?}"))?;
@@ -114,6 +133,18 @@ impl AppState {
         }
         Ok(state)
     }
+}
+
+/// Resumes what a restart interrupted, and starts what works beside the answers.
+async fn resume(state: &Arc<AppState>) -> anyhow::Result<()> {
+    let told = |error: ApiError| anyhow::anyhow!(error.message);
+    crate::access::start(state.clone()).await.map_err(told)?;
+    crate::erasure::resume(state).await.map_err(told)?;
+    crate::jobs::start(state.clone()).await?;
+    crate::contributions::resume(state).await.map_err(told)?;
+    crate::training::start(state.clone());
+    crate::evaluations::start(state.clone());
+    crate::influence::start(state.clone()).await.map_err(told)
 }
 
 async fn open_index(config: &Config) -> anyhow::Result<Index> {
@@ -145,6 +176,7 @@ async fn open_index(config: &Config) -> anyhow::Result<Index> {
         scanned_rows: retrieval.scanned_rows,
         store_cache_bytes: retrieval.index_cache_mib << 20,
         cross_encoder,
+        reads: config.replica.is_some(),
         ..IndexOptions::new(config.datanets_uri.clone(), embedder)
     };
     Index::open(options).await.context("the datanets cannot be opened")

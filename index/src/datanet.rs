@@ -10,6 +10,7 @@ use arrow_schema::Schema;
 use cairn_proof::{Hash, Tree};
 use futures::TryStreamExt;
 use lance::dataset::{BatchUDF, NewColumnTransform};
+use lancedb::expr::{col, lit};
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
 use lancedb::{Connection, Table};
 use parking_lot::RwLock;
@@ -56,18 +57,22 @@ pub(crate) struct Published {
 }
 
 impl Datanet {
-    /// Opens a datanet: checks its model, recomputes its tree, makes it searchable.
+    /// Opens a datanet: checks its model, recomputes its tree, makes it searchable. Where `reads` is set another process does
+    /// the last, and nothing is written.
     pub(crate) async fn open(
         connection: &Connection,
         name: DatanetName,
         embedder: &Embedder,
         scale: Scale,
+        reads: bool,
     ) -> Result<Self, IndexError> {
         let table = connection.open_table(name.as_str()).execute().await?;
         embedder.check_weights(&name, weights_hash(table.schema().await?.as_ref()))?;
-        add_attributes(&name, &table).await?;
-        indices::make_searchable(&table).await?;
-        let tree = read_tree(&name, &table).await?;
+        if !reads {
+            add_attributes(&name, &table).await?;
+            indices::make_searchable(&table).await?;
+        }
+        let tree = read_tree(&name, &table, Tree::new()).await?;
         let published = Published::pin(connection, &name, table.version().await?, tree).await?;
         let (writer, published) = (Arc::new(tokio::sync::Mutex::new(table)), RwLock::new(Arc::new(published)));
         let bands = Bands::default();
@@ -89,7 +94,7 @@ impl Datanet {
         let mut tree = self.published().tree.clone();
         tree.extend(leaves);
         if writer.count_rows(None).await? as u64 != tree.len() {
-            tree = read_tree(&self.name, writer).await?;
+            tree = read_tree(&self.name, writer, Tree::new()).await?;
         }
         let published = Published::pin(&self.connection, &self.name, writer.version().await?, tree).await?;
         let snapshot = published.snapshot.clone();
@@ -128,6 +133,32 @@ impl Datanet {
         }
         self.publish(writer, Vec::new()).await
     }
+
+    /// As [`Datanet::refresh`] for a process that never writes: rows only ever follow the ones that it has, so it reads the
+    /// new ones. `noted` is the last snapshot that the writer told of; a later version that has the same rows, with more
+    /// indices, is read in its name. Whether anything was new.
+    pub(crate) async fn follow(&self, writer: &Table, noted: Option<&Snapshot>) -> Result<bool, IndexError> {
+        writer.checkout_latest().await?;
+        let (version, seen) = (writer.version().await?, self.published());
+        let named = |size: u64| noted.filter(|noted| noted.size == size).map(|noted| noted.lance_version);
+        if version == seen.table.version().await?
+            && named(seen.snapshot.size).is_none_or(|version| version == seen.snapshot.lance_version)
+        {
+            return Ok(false);
+        }
+        let mut tree = seen.tree.clone();
+        let rows = writer.count_rows(None).await? as u64;
+        if rows != tree.len() {
+            let known = if rows > tree.len() { tree } else { Tree::new() };
+            tree = read_tree(&self.name, writer, known).await?;
+        }
+        let mut published = Published::pin(&self.connection, &self.name, version, tree).await?;
+        if let Some(version) = named(published.snapshot.size) {
+            published.snapshot.lance_version = version;
+        }
+        *self.published.write() = Arc::new(published);
+        Ok(true)
+    }
 }
 
 impl Published {
@@ -160,9 +191,14 @@ async fn add_attributes(name: &DatanetName, table: &Table) -> Result<(), IndexEr
     Ok(())
 }
 
-/// The tree over the `leaf` column, by `seq`. Costs one scan of 40 bytes a row.
-async fn read_tree(name: &DatanetName, table: &Table) -> Result<Tree, IndexError> {
-    let mut batches = table.query().select(Select::columns(&["seq", "leaf"])).execute().await?;
+/// The tree over the `leaf` column, by `seq`; `known` is that of the first rows. Costs one scan of 40 bytes a row.
+async fn read_tree(name: &DatanetName, table: &Table, mut known: Tree) -> Result<Tree, IndexError> {
+    let from = known.len();
+    let mut query = table.query().select(Select::columns(&["seq", "leaf"]));
+    if from > 0 {
+        query = query.only_if_expr(col("seq").gt_eq(lit(from)));
+    }
+    let mut batches = query.execute().await?;
     let mut leaves: Vec<(u64, Hash)> = Vec::new();
     while let Some(batch) = batches.try_next().await? {
         let columns = Columns { datanet: name, batch: &batch };
@@ -170,9 +206,10 @@ async fn read_tree(name: &DatanetName, table: &Table) -> Result<Tree, IndexError
         leaves.extend((0..seq.len()).map(|row| (seq.value(row), Hash::new(hash_at(leaf, row)))));
     }
     leaves.sort_unstable();
-    if let Some((expected, (found, _))) = (0..).zip(&leaves).find(|(expected, (found, _))| expected != found) {
+    if let Some((expected, (found, _))) = (from..).zip(&leaves).find(|(expected, (found, _))| expected != found) {
         let reason = format!("its places must run from 0 without a gap, but after {expected} rows comes place {found}");
         return Err(IndexError::Corrupt { datanet: name.clone(), reason });
     }
-    Ok(leaves.into_iter().map(|(_, leaf)| leaf).collect())
+    known.extend(leaves.into_iter().map(|(_, leaf)| leaf));
+    Ok(known)
 }

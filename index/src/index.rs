@@ -1,6 +1,6 @@
 //! The index: all datanets of one LanceDB directory or bucket.
 //!
-//! One process writes; others may open the same place to read, and see new snapshots after [`Index::refresh`]. Rows never
+//! One process writes; others may open the same place to read, and see new snapshots after [`Index::follow`]. Rows never
 //! move and never change, so whatever an answer was drawn from can still be proved, except that one may be erased
 //! ([`Index::erase`]).
 
@@ -41,6 +41,8 @@ pub struct IndexOptions {
     pub store_cache_bytes: u64,
     /// What reads the best candidates once more where a query asks for it; none: such queries are refused.
     pub cross_encoder: Option<Arc<CrossEncoder>>,
+    /// Another process writes: this one only reads, and is brought up to what was written by [`Index::follow`].
+    pub reads: bool,
 }
 
 impl IndexOptions {
@@ -55,6 +57,7 @@ impl IndexOptions {
             partition_rows: PARTITION_ROWS,
             store_cache_bytes: 1 << 30,
             cross_encoder: None,
+            reads: false,
         }
     }
 }
@@ -80,6 +83,7 @@ pub struct Index {
     pub(crate) found: Found,
     pub(crate) scale: Scale,
     pub(crate) cross_encoder: Option<Arc<CrossEncoder>>,
+    reads: bool,
 }
 
 impl Index {
@@ -97,10 +101,12 @@ impl Index {
                 tracing::warn!(table, "not a datanet's name: the table is left alone");
                 continue;
             };
-            let datanet = Datanet::open(&connection, name.clone(), &options.embedder, scale).await?;
+            let datanet = Datanet::open(&connection, name.clone(), &options.embedder, scale, options.reads).await?;
             let datanet = Arc::new(datanet);
-            // What a crash interrupted.
-            datanet.clone().index_in_background(datanet.writer.clone().lock_owned().await);
+            if !options.reads {
+                // What a crash interrupted.
+                datanet.clone().index_in_background(datanet.writer.clone().lock_owned().await);
+            }
             datanets.insert(name, datanet);
         }
         Ok(Self {
@@ -110,6 +116,7 @@ impl Index {
             found: Found::new(options.cache_bytes),
             scale,
             cross_encoder: options.cross_encoder,
+            reads: options.reads,
         })
     }
 
@@ -129,7 +136,7 @@ impl Index {
             lancedb::Error::TableAlreadyExists { .. } => IndexError::AlreadyExists(name.clone()),
             other => IndexError::Store(other),
         })?;
-        let datanet = Datanet::open(&self.connection, name.clone(), &self.embedder, self.scale).await?;
+        let datanet = Datanet::open(&self.connection, name.clone(), &self.embedder, self.scale, self.reads).await?;
         let datanet = Arc::new(datanet);
         let snapshot = datanet.published().snapshot.clone();
         self.datanets.write().insert(name.clone(), datanet);
@@ -192,6 +199,39 @@ impl Index {
         let datanet = self.datanet(name)?;
         let writer = datanet.writer.lock().await;
         datanet.refresh(&writer).await
+    }
+
+    /// Brings a datanet up to what the process that writes has written, opening it where it is new here. `noted` is the last
+    /// snapshot that the writer told of: a datanet that does not have it is another of the same name, and opened anew. For an
+    /// index that was opened to read.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`] where the store fails or has no such datanet.
+    pub async fn follow(&self, name: &DatanetName, noted: Option<&Snapshot>) -> Result<Snapshot, IndexError> {
+        let is_it = |published: &Published| {
+            noted.is_none_or(|noted| published.tree.root_at(noted.size).is_ok_and(|root| root == noted.root))
+        };
+        let known = self.datanets.read().get(name).cloned();
+        if let Some(known) = known {
+            let writer = known.writer.lock().await;
+            let followed = known.follow(&writer, noted).await;
+            if let Ok(new) = followed
+                && is_it(&known.published())
+            {
+                if new {
+                    self.found.forget();
+                }
+                return Ok(known.published().snapshot.clone());
+            }
+        }
+        // What is kept of another datanet must not be found, whether this one can be opened or not.
+        self.datanets.write().remove(name);
+        self.found.forget();
+        let datanet = Datanet::open(&self.connection, name.clone(), &self.embedder, self.scale, true).await?;
+        datanet.follow(&*datanet.writer.lock().await, noted).await?;
+        let snapshot = datanet.published().snapshot.clone();
+        self.datanets.write().insert(name.clone(), Arc::new(datanet));
+        Ok(snapshot)
     }
 
     /// The datapoint with an id, if there is one that was not erased.

@@ -19,6 +19,8 @@ pub enum Role {
     App,
     /// Read every attribution record, the log and the metrics.
     Auditor,
+    /// Put the records of its answers into the log: another gateway, over the same datanets.
+    Replica,
 }
 
 /// How much a key may be used. What is none is not limited.

@@ -3,6 +3,21 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// An entry, where the log has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LoggedEntry {
+    /// Its place.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: String,
+    /// Entries under the checkpoint that it was logged with.
+    pub tree_size: u64,
+    /// Root of that tree.
+    pub root: String,
+    /// It as it stands in the log: a record with its counters of uses.
+    pub entry: String,
+}
+
 /// What is needed to verify proofs of this log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogKey {

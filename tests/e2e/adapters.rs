@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cairn_tests::{Client, MODEL, Reply, copy, golden, unique, verify_both};
+use cairn_tests::{Client, MODEL, Reply, copy, golden, pack, unique, verify_both};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
@@ -217,10 +217,4 @@ async fn an_adapter_answers_as_the_reference_does_and_the_record_names_its_gener
     admin.post("/v1/chat/completions", both).await.error(400, "invalid_request");
     let asked = gateway.cli(&["ask", "--adapter", "style", "--model", MODEL, "--max-tokens", "4", "B-tree?"]);
     assert!(asked.ok(), "{asked}");
-}
-
-fn pack(dir: &Path) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.append_dir_all("adapter", dir).expect("a directory can be packed");
-    tar.into_inner().expect("a tar")
 }

@@ -23,6 +23,7 @@ mod operations;
 mod policy;
 mod proof;
 mod records;
+mod replicas;
 mod retrieval;
 mod sdk;
 mod sign_in;

@@ -17,6 +17,16 @@ pub fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(path)
 }
 
+/// An adapter's directory as an archive, for an upload.
+///
+/// # Panics
+/// It cannot be read.
+pub fn pack(dir: &Path) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all("adapter", dir).expect("a directory can be packed");
+    tar.into_inner().expect("a tar")
+}
+
 /// The directory of pulled models.
 ///
 /// # Panics

@@ -34,6 +34,14 @@ pub enum Error {
     /// A migration that was applied is not the one known here.
     #[error("the database was made by another version of cairn: its migration {0} is unknown here, or differs")]
     Migration(i64),
+    /// Another process holds the database, and has it in another version's schema.
+    #[error(
+        "the database's schema is another version's: give the primary and its replicas the same version of cairn, the primary first"
+    )]
+    OtherSchema,
+    /// A file is one process's.
+    #[error("a database that several gateways share is on a PostgreSQL server; give its address in database.url")]
+    NotShared,
     /// The address does not parse. Its parts are not repeated: one of them is a password.
     #[error(
         "database.url is no address as postgres://user@host:5432/database; special characters in it must be percent-encoded, and of the options behind ? only sslmode (disable, prefer, require), connect_timeout, options and a few more are known"

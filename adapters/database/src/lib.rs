@@ -78,7 +78,18 @@ impl Database {
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         match settings {
             Settings::Sqlite(path) => Self::sqlite(path).await,
-            Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Pool::open(settings).await?)),
+            Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Pool::open(settings, false).await?)),
+        }
+    }
+
+    /// Opens a server's database that another process holds ([`Database::hold`]) and lets this one use beside it.
+    ///
+    /// # Errors
+    /// [`Error::NotShared`] for a file; [`Error`] when it cannot be reached, or is not as it must be.
+    pub async fn open_shared(settings: &Settings) -> Result<Self, Error> {
+        match settings {
+            Settings::Sqlite(_) => Err(Error::NotShared),
+            Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Pool::open(settings, true).await?)),
         }
     }
 

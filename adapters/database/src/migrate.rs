@@ -39,6 +39,24 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Whether whoever holds the database has applied just these migrations.
+    ///
+    /// # Errors
+    /// [`Error::OtherSchema`] where it has others; [`Error`] when it fails.
+    pub async fn migrated(&self, postgres: &Migrator) -> Result<(), Error> {
+        let Self::Postgres(pool) = self else { return Err(Error::NotShared) };
+        let applied = pool.client().await?.query("SELECT version, checksum FROM cairn_migrations", &[]).await?;
+        let ours = |row: &tokio_postgres::Row| {
+            postgres
+                .iter()
+                .any(|known| known.version == row.get::<_, i64>(0) && *known.checksum == *row.get::<_, &[u8]>(1))
+        };
+        let same = applied.len() == postgres.iter().count() && applied.iter().all(ours);
+        if same { Ok(()) } else { Err(Error::OtherSchema) }
+    }
+}
+
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS cairn_migrations (
     version     BIGINT PRIMARY KEY,
     description TEXT NOT NULL,

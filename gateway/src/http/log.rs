@@ -1,15 +1,19 @@
 //! The transparency log, in C2SP tlog-tiles form, for auditors and witnesses.
 
 use actix_web::{
-    HttpResponse, get,
-    web::{Data, Json, Path},
+    HttpResponse, get, post,
+    web::{Bytes, Data, Json, Path},
 };
-use cairn_openapi::{error::ErrorEnvelope, log::LogKey};
-use cairn_proof::Log;
+use cairn_openapi::{
+    error::ErrorEnvelope,
+    log::{LogKey, LoggedEntry},
+};
+use cairn_proof::{Entry, Log, log::Draft, registration::Registered};
 
 use crate::{
-    auth::{Allowed, Anyone, Auditors},
+    auth::{Allowed, Anyone, Auditors, Replicas},
     error::{ApiError, Code},
+    record,
     state::AppState,
 };
 
@@ -54,5 +58,47 @@ pub(crate) async fn key(_caller: Allowed<Anyone>, state: Data<AppState>) -> Resu
         origin: state.ledger.origin().to_string(),
         key: state.ledger.key().to_string(),
         rotations: rotations.map_err(ApiError::internal)?,
+    }))
+}
+
+/// Logs what a replica answered: the record of an answer that waits for it, or how much its passages mattered. Returns once the
+/// entry is durable and covered by a signed checkpoint.
+#[utoipa::path(operation_id = "append_log_entry", tag = "log", request_body(content = Object, description = "the entry, as the log keeps it"), responses((status = 200, body = LoggedEntry), (status = 400, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+#[post("/v1/log/entries")]
+pub(crate) async fn append(
+    _caller: Allowed<Replicas>,
+    state: Data<AppState>,
+    body: Bytes,
+) -> Result<Json<LoggedEntry>, ApiError> {
+    let entry = Entry::parse(&body);
+    let entry = entry.map_err(|error| ApiError::new(Code::InvalidRequest, format!("this is no log entry: {error}")))?;
+    let placed = match entry {
+        Entry::Record(record) => {
+            let id = record.id.clone();
+            // A start of this gateway forgets answers that never got a record; one that has its record gets no second.
+            if !state.store.awaits_record(&id).await? {
+                return Err(ApiError::new(Code::NotFound, format!("no answer {id:?} waits for its record")));
+            }
+            for used in record.uses.iter().flatten() {
+                let contributor = Registered::Contributor { contributor: used.contributor };
+                state.ledger.outside().register(&contributor).await;
+            }
+            let placed = state.ledger.append(Draft::Record(record)).await?;
+            // Here too, in case the replica is gone by now.
+            state.store.attribution_logged(&id, placed.index, &record::text(placed.entry.clone())).await?;
+            placed
+        }
+        Entry::Influence(_) => state.ledger.append(Draft::Entry(body.to_vec())).await?,
+        _ => {
+            let message = "a replica logs records and influence; everything else is the primary's own";
+            return Err(ApiError::new(Code::InvalidRequest, message));
+        }
+    };
+    Ok(Json(LoggedEntry {
+        index: placed.index,
+        leaf: placed.leaf.to_string(),
+        tree_size: placed.size,
+        root: placed.root.to_string(),
+        entry: record::text(placed.entry),
     }))
 }

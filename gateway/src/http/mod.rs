@@ -184,6 +184,7 @@ pub(crate) fn endpoints(config: &mut ServiceConfig<'_>) {
         .service(log::checkpoint)
         .service(log::tile)
         .service(log::key)
+        .service(log::append)
         .service(anchors::status)
         .service(anchors::history)
         .service(anchors::contributor)

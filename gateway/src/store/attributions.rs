@@ -89,6 +89,12 @@ impl Store {
         Ok(())
     }
 
+    /// Whether an answer has everything but its place in the log.
+    pub(crate) async fn awaits_record(&self, id: &str) -> Result<bool, StoreError> {
+        let row = query("SELECT 1 FROM attributions WHERE id = ? AND log_index IS NULL").bind(id);
+        Ok(row.fetch_optional(&self.pool).await?.is_some())
+    }
+
     /// Forgets a record that never reached the log, and so was never answered.
     pub(crate) async fn delete_attribution(&self, id: &str) -> Result<(), StoreError> {
         query("DELETE FROM attributions WHERE id = ? AND log_index IS NULL").bind(id).execute(&self.pool).await?;

@@ -107,6 +107,15 @@ impl Store {
         Ok(rows.iter().map(snapshot).collect())
     }
 
+    /// The last of these states.
+    pub(crate) async fn last_snapshot(&self, datanet: &str) -> Result<Option<StoredSnapshot>, StoreError> {
+        let row = query("SELECT * FROM snapshots WHERE datanet = ? ORDER BY number DESC LIMIT 1")
+            .bind(datanet)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.as_ref().map(snapshot))
+    }
+
     /// Removes the description, the grants and the requests; the terms are in force no more.
     pub(crate) async fn delete_datanet(&self, name: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;

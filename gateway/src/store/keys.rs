@@ -75,14 +75,12 @@ impl Store {
                 .await?;
         }
         if let Some(limits) = change.limits {
-            query(
-                "UPDATE keys SET requests_per_minute = ?, tokens_per_day = ? WHERE id = ? AND revoked_at IS NULL",
-            )
-            .bind(limits.requests_per_minute)
-            .bind(limits.tokens_per_day.map(signed))
-            .bind(id)
-            .execute(&mut transaction)
-            .await?;
+            query("UPDATE keys SET requests_per_minute = ?, tokens_per_day = ? WHERE id = ? AND revoked_at IS NULL")
+                .bind(limits.requests_per_minute)
+                .bind(limits.tokens_per_day.map(signed))
+                .bind(id)
+                .execute(&mut transaction)
+                .await?;
         }
         if before > 0 && administrators(&mut transaction).await? == 0 {
             return Ok(KeyChanged::LastAdministrator);
@@ -138,7 +136,9 @@ fn key(row: &Row) -> Result<Key, StoreError> {
         expires_at: row.get("expires_at"),
         revoked_at: row.get("revoked_at"),
         limits: KeyLimits {
-            requests_per_minute: row.get::<Option<i64>, _>("requests_per_minute").and_then(|most| u32::try_from(most).ok()),
+            requests_per_minute: row
+                .get::<Option<i64>, _>("requests_per_minute")
+                .and_then(|most| u32::try_from(most).ok()),
             tokens_per_day: row.get::<Option<i64>, _>("tokens_per_day").and_then(|tokens| u64::try_from(tokens).ok()),
         },
     })

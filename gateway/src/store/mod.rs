@@ -65,6 +65,13 @@ impl Store {
         Ok(Self { pool })
     }
 
+    /// Opens a database that another process keeps, whose schema it must have brought up to ours.
+    pub(crate) async fn open_shared(settings: impl Into<Settings>) -> Result<Self, StoreError> {
+        let pool = Database::open_shared(&settings.into()).await?;
+        pool.migrated(&sqlx::migrate!("./migrations-postgres")).await?;
+        Ok(Self { pool })
+    }
+
     /// Takes the database for this process; none where another has it.
     pub(crate) async fn hold(&self) -> Result<Option<Hold>, StoreError> {
         Ok(self.pool.hold().await?)

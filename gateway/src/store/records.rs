@@ -48,7 +48,8 @@ impl Store {
         bound: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        let sql = found("SELECT a.id", wanted, bound).push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ?").bind(limit);
+        let sql =
+            found("SELECT a.id", wanted, bound).push(" ORDER BY a.created_at DESC, a.id DESC LIMIT ?").bind(limit);
         Ok(sql.fetch_all(&self.pool).await?.iter().map(|row| row.get(0)).collect())
     }
 
@@ -79,8 +80,9 @@ impl Store {
     pub(crate) async fn narrow(&self, lines: &mut [LedgerLine], subject: &str) -> Result<(), StoreError> {
         let answers: Vec<&str> = lines.iter().map(|line| line.answer.as_str()).collect();
         let each = self.pool.dialect().json_each("?1");
-        let sql =
-            format!("SELECT u.answer, u.datanet, u.n FROM used_rows u WHERE u.answer IN (SELECT value FROM {each}) AND {OWN}");
+        let sql = format!(
+            "SELECT u.answer, u.datanet, u.n FROM used_rows u WHERE u.answer IN (SELECT value FROM {each}) AND {OWN}"
+        );
         let query = query(&sql).bind(serde_json::to_string(&answers)?).bind(subject);
         let mut own: HashMap<(String, String), Vec<u64>> = HashMap::new();
         for row in query.fetch_all(&self.pool).await? {
@@ -145,10 +147,7 @@ fn found<'q>(select: &'q str, wanted: &'q AttributionQuery, bound: Option<&'q st
         (of_model, wanted.model.as_deref()),
         (" AND a.created_at >= ?", wanted.from.as_deref()),
         (" AND a.created_at < ?", wanted.to.as_deref()),
-        (
-            " AND (a.created_at, a.id) < (SELECT created_at, id FROM attributions WHERE id = ?)",
-            wanted.after.as_deref(),
-        ),
+        (" AND (a.created_at, a.id) < (SELECT created_at, id FROM attributions WHERE id = ?)", wanted.after.as_deref()),
     ];
     for (condition, value) in conditions {
         if let Some(value) = value {
@@ -166,7 +165,8 @@ fn found<'q>(select: &'q str, wanted: &'q AttributionQuery, bound: Option<&'q st
     }
     if wanted.datanet.is_some() || wanted.contributor.is_some() {
         sql = sql.push(" AND a.id IN (SELECT answer FROM uses WHERE true");
-        for (condition, value) in [(" AND datanet = ?", &wanted.datanet), (" AND contributor = ?", &wanted.contributor)] {
+        for (condition, value) in [(" AND datanet = ?", &wanted.datanet), (" AND contributor = ?", &wanted.contributor)]
+        {
             if let Some(value) = value {
                 sql = sql.push(condition).bind(value);
             }

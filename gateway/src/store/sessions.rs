@@ -31,17 +31,15 @@ impl Store {
     pub(crate) async fn begin_session(&self, cookie: &str, session: &Session, hours: u32) -> Result<(), StoreError> {
         let (begin, end) = (now(), chrono::Utc::now() + chrono::Duration::hours(hours.into()));
         query("DELETE FROM sessions WHERE expires_at <= ?").bind(&begin).execute(&self.pool).await?;
-        query(
-            "INSERT INTO sessions (hash, issuer, subject, roles, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(digest(cookie))
-        .bind(&session.issuer)
-        .bind(&session.subject)
-        .bind(serde_json::to_string(&session.roles)?)
-        .bind(&begin)
-        .bind(end.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
-        .execute(&self.pool)
-        .await?;
+        query("INSERT INTO sessions (hash, issuer, subject, roles, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(digest(cookie))
+            .bind(&session.issuer)
+            .bind(&session.subject)
+            .bind(serde_json::to_string(&session.roles)?)
+            .bind(&begin)
+            .bind(end.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

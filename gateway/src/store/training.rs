@@ -131,11 +131,7 @@ impl Store {
     }
 
     /// Some of the files of `owner` (`None`: everyone's).
-    pub(crate) async fn files(
-        &self,
-        owner: Option<&str>,
-        part: FilePart<'_>,
-    ) -> Result<Vec<StoredFile>, StoreError> {
+    pub(crate) async fn files(&self, owner: Option<&str>, part: FilePart<'_>) -> Result<Vec<StoredFile>, StoreError> {
         // Ids are UUIDs of version 7: their order is that of creation.
         let (beyond, order) = if part.oldest_first { (">", "ASC") } else { ("<", "DESC") };
         let rows = query(format!(
@@ -176,13 +172,12 @@ impl Store {
 
     /// One job of `owner` (`None`: anyone's).
     pub(crate) async fn training(&self, id: &str, owner: Option<&str>) -> Result<Option<StoredTraining>, StoreError> {
-        let row = query(
-            "SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2) AND deleted_at IS NULL",
-        )
-        .bind(id)
-        .bind(owner)
-        .fetch_optional(&self.pool)
-        .await?;
+        let row =
+            query("SELECT * FROM fine_tuning_jobs WHERE id = ?1 AND (?2 IS NULL OR owner = ?2) AND deleted_at IS NULL")
+                .bind(id)
+                .bind(owner)
+                .fetch_optional(&self.pool)
+                .await?;
         row.as_ref().map(training).transpose()
     }
 
@@ -303,10 +298,8 @@ impl Store {
 
     /// Whether a job was taken off the lists; none where there is no such job.
     pub(crate) async fn training_is_retired(&self, id: &str) -> Result<Option<bool>, StoreError> {
-        let row = query("SELECT deleted_at FROM fine_tuning_jobs WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row =
+            query("SELECT deleted_at FROM fine_tuning_jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| row.get::<Option<String>, _>("deleted_at").is_some()))
     }
 

@@ -190,6 +190,44 @@ async fn a_reader_in_another_process_catches_up() {
 }
 
 #[tokio::test]
+async fn a_reader_follows_new_rows_new_indices_erasures_and_another_datanet_of_the_name() {
+    let (dir, embedder) = (TempDir::new().unwrap(), embedder());
+    let (writer, name) = (open(dir.path(), &embedder).await, name("facts"));
+    let reader = Index::open(IndexOptions { reads: true, ..at(dir.path(), &embedder) }).await.unwrap();
+    writer.create(&name).await.unwrap();
+    assert!(reader.snapshot(&name).is_err(), "made since");
+    let found = async |words: &str| {
+        let found = reader.retrieve(Query::new(words, vec![name.clone()])).await.unwrap();
+        found.candidates.into_iter().map(|candidate| candidate.datapoint.text).collect::<Vec<_>>()
+    };
+    for texts in [["a tree", "a heap"], ["a list", "a ring"]] {
+        let written = writer.ingest(&name, drafts(texts), options(dir.path())).await.unwrap().snapshot;
+        assert_eq!(reader.follow(&name, Some(&written)).await.unwrap(), written);
+        assert!(found(texts[0]).await.contains(&texts[0].to_owned()));
+        check_all_proofs(&reader, "facts").await;
+        // Indices that were built since are read in the snapshot's name.
+        writer.indexed(&name).await.unwrap();
+        assert_eq!(reader.follow(&name, Some(&written)).await.unwrap(), written);
+        assert!(found(texts[1]).await.contains(&texts[1].to_owned()));
+    }
+    let erased = writer.erase(&name, &[0]).await.unwrap();
+    assert_eq!(reader.follow(&name, Some(&erased)).await.unwrap(), erased);
+    assert!(!found("a tree").await.contains(&"a tree".to_owned()));
+    assert!(reader.by_seq(&name, &[0]).await.unwrap()[0].erased.is_some());
+    // As many rows, in another datanet.
+    writer.drop(&name).await.unwrap();
+    writer.create(&name).await.unwrap();
+    let texts = ["a bear", "a wolf", "a lynx", "a fox"];
+    let written = writer.ingest(&name, drafts(texts), options(dir.path())).await.unwrap().snapshot;
+    let followed = reader.follow(&name, Some(&written)).await.unwrap();
+    assert_eq!((followed.size, followed.root), (written.size, written.root));
+    let all = found("a bear").await;
+    assert!(all.contains(&"a bear".to_owned()) && !all.contains(&"a heap".to_owned()), "{all:?}");
+    writer.drop(&name).await.unwrap();
+    assert!(reader.follow(&name, None).await.is_err() && reader.snapshot(&name).is_err(), "it is gone");
+}
+
+#[tokio::test]
 async fn near_duplicates_are_named_or_refused_within_the_input_and_against_the_table() {
     let (dir, embedder) = (TempDir::new().unwrap(), embedder());
     let index = open(dir.path(), &embedder).await;

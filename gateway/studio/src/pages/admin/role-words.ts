@@ -46,6 +46,11 @@ export const ROLES: readonly [Role, string, readonly string[]][] = [
     ],
   ],
   [
+    "replica",
+    "another gateway that answers beside this one",
+    ["Put the records of its answers into the log", "Ask nothing and see nothing"],
+  ],
+  [
     "admin",
     "may do everything",
     ["Everything, everyone’s", "Load and unload models", "Make keys, set roles, limits and quotas"],
