@@ -278,6 +278,17 @@ impl LaneForm {
     }
 }
 
+/// How the embedding model's weights are kept and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(crate) enum EmbeddingForm {
+    /// 32-bit floats.
+    #[serde(rename = "f32")]
+    F32,
+    /// 8-bit blocks.
+    #[serde(rename = "q8_0")]
+    Q8,
+}
+
 /// Retrieval from datanets.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -296,6 +307,9 @@ pub(crate) struct Retrieval {
     /// Up to so many rows a search scans all vectors of a datanet, which is exact; a larger one gets partitions, and trees for
     /// look-ups.
     pub(crate) scanned_rows: usize,
+    /// How texts are embedded: "f32", as the model's checkpoint has its weights, or "q8_0", in eight bits. Vectors of both may be
+    /// searched together; docs/retrieval.md says what it does to speed and quality.
+    pub(crate) embedding_form: EmbeddingForm,
     /// Directory of a cross-encoder (`model.safetensors`, `config.json`, `tokenizer.json` of a BertForSequenceClassification with
     /// one label), for requests that rerank with one; empty: there is none.
     pub(crate) cross_encoder: PathBuf,
@@ -481,6 +495,7 @@ impl Default for Retrieval {
             cache_mib: 64,
             index_cache_mib: 1024,
             scanned_rows: 50_000,
+            embedding_form: EmbeddingForm::F32,
             cross_encoder: PathBuf::new(),
         }
     }

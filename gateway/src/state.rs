@@ -5,14 +5,14 @@ use std::{fs::File, sync::Arc};
 use anyhow::{Context, bail};
 use cairn_base::BaseModels;
 use cairn_database::Hold;
-use cairn_index::{CrossEncoder, Embedder, EmbedderOptions, Index, IndexOptions, MiniLm};
+use cairn_index::{CrossEncoder, Embedder, EmbedderOptions, Index, IndexOptions, MiniLm, Precision};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     adapters::Adapters,
     auth::{Authenticator, JwtVerifier, Oidc},
-    config::Config,
+    config::{Config, EmbeddingForm},
     error::ApiError,
     jobs::Jobs,
     lanes::{self, Lanes},
@@ -151,7 +151,11 @@ async fn open_index(config: &Config) -> anyhow::Result<Index> {
     let directory = config.models_dir.join(&config.embedding_model).join("serving");
     let loaded = tokio::task::spawn_blocking({
         let directory = directory.clone();
-        move || MiniLm::load(&directory)
+        let precision = match config.retrieval.embedding_form {
+            EmbeddingForm::F32 => Precision::F32,
+            EmbeddingForm::Q8 => Precision::Q8,
+        };
+        move || MiniLm::load_in(&directory, precision)
     });
     let model = loaded.await?.with_context(|| {
         format!(

@@ -1,12 +1,13 @@
 //! Known-item retrieval: how well vectors, full text and their fusion find a dictionary entry by its first sentence.
 //!
 //! ```text
-//! cargo run --example known_item -- MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [CROSS_ENCODER_DIR]
+//! cargo run --example known_item -- MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [q8_0] [CROSS_ENCODER_DIR]
 //! ```
 //!
 //! `DICTIONARY_DIR` holds `NAME.index` and `NAME.dict.dz` (default `foldoc`). `COUNT` entries (default 500) are drawn with
 //! `SEED` (default 1), and each is searched twice: with its first sentence without headword and aliases, and with "What is
-//! HEADWORD?". The entry is the one right answer. Prints a Markdown table each.
+//! HEADWORD?". The entry is the one right answer. With `q8_0` texts and queries are embedded in eight bits. Prints a Markdown
+//! table each.
 //!
 //! Weights and settings were chosen on the Jargon File and on other draws from FOLDOC; the published figures are those of
 //! `foldoc 1 500`.
@@ -21,7 +22,7 @@ use std::time::Instant;
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
     CrossEncoder, DatanetName, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
-    Query, Rerank, RetrievalMode,
+    Precision, Query, Rerank, RetrievalMode,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -33,18 +34,21 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
     let (Some(model), Some(dictionary)) = (args.next(), args.next()) else {
-        return Err("usage: known_item MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [CROSS_ENCODER_DIR]".into());
+        return Err(
+            "usage: known_item MODEL_DIR DICTIONARY_DIR [NAME] [SEED] [COUNT] [q8_0] [CROSS_ENCODER_DIR]".into()
+        );
     };
     let name = args.next().unwrap_or_else(|| "foldoc".to_owned());
     let seed: u64 = args.next().unwrap_or_else(|| "1".to_owned()).parse()?;
     let count: usize = args.next().unwrap_or_else(|| "500".to_owned()).parse()?;
 
+    let precision = if args.next_if_eq("q8_0").is_some() { Precision::Q8 } else { Precision::F32 };
     let cross_encoder = args.next().map(|dir| CrossEncoder::load(&PathBuf::from(dir)).map(Arc::new)).transpose()?;
 
-    let embedder = Embedder::start(MiniLm::load(&PathBuf::from(model))?, &EmbedderOptions::default())?;
-    let home = std::env::temp_dir().join("cairn-known-item");
+    let embedder = Embedder::start(MiniLm::load_in(&PathBuf::from(model), precision)?, &EmbedderOptions::default())?;
+    let home = std::env::temp_dir().join(format!("cairn-known-item-{precision:?}"));
     let uri = home.join("lance").to_string_lossy().into_owned();
     let reads_again = cross_encoder.is_some();
     let options = IndexOptions { cache_bytes: 0, cross_encoder, ..IndexOptions::new(uri, embedder) };
