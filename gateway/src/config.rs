@@ -16,17 +16,24 @@ use cairn_openapi::attribution::InfluenceMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod adapters;
+mod anchor;
 mod database;
 pub(crate) mod example;
 mod jwt;
+mod models;
 mod oidc;
 mod replica;
+mod retrieval;
 
+pub(crate) use adapters::Adapters;
+pub(crate) use anchor::Anchor;
+pub(crate) use database::Database;
 pub(crate) use jwt::Jwt;
+pub(crate) use models::{EngineChoice, Models, WhenLoading};
 pub(crate) use oidc::{Oidc, SUBJECT_PREFIX, confidential};
 pub(crate) use replica::{OfPrimary, Replica};
-
-pub(crate) use database::Database;
+pub(crate) use retrieval::{EmbeddingForm, MAX_CANDIDATES, MAX_TOP_K, Retrieval};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -131,110 +138,6 @@ pub(crate) struct WitnessAt {
     pub(crate) key: String,
 }
 
-/// The log's checkpoints on a blockchain. Anchors wait when the chain is dear or away; answers do not.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Anchor {
-    /// The node's JSON-RPC address, http or https; empty: no anchors.
-    pub(crate) rpc_url: String,
-    /// The chain's EIP-155 id (1 is Ethereum's main chain); a node of another chain is refused.
-    pub(crate) chain_id: u64,
-    /// Address of the CheckpointAnchor contract; `cairn anchor deploy` deploys one.
-    pub(crate) contract: String,
-    /// The private key of the account that pays, which must do nothing else; `cairn anchor keygen` makes it. Empty:
-    /// `anchor.key` in the data directory.
-    pub(crate) key_file: PathBuf,
-    /// Least time between two anchors, in seconds.
-    pub(crate) interval_s: u64,
-    /// Blocks, its own included, after which a transaction counts as final.
-    pub(crate) confirmations: u64,
-    /// Most to pay for a unit of gas, in gwei.
-    pub(crate) max_fee_gwei: u64,
-    /// Most to spend in a day (UTC), in gwei of the chain's currency.
-    pub(crate) budget_gwei: u64,
-    /// Most gas a transaction may use.
-    pub(crate) max_gas: u64,
-    /// Longest wait for an answer of the node, in seconds.
-    pub(crate) timeout_s: u64,
-    /// Time between two looks at the chain while a transaction is under way, in milliseconds.
-    pub(crate) poll_ms: u64,
-    /// A transaction that is in no block after this many seconds is replaced by one with a higher fee.
-    pub(crate) stuck_s: u64,
-}
-
-/// What a request does while its model is being loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum WhenLoading {
-    /// It waits.
-    Wait,
-    /// It is answered 503 with Retry-After.
-    Unavailable,
-}
-
-/// Which engine answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EngineChoice {
-    /// The faster one, by measurement.
-    Auto,
-    /// The adapter lane.
-    Lane,
-    /// mistral.rs.
-    MistralRs,
-}
-
-/// Base models.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Models {
-    /// Where pulled models are; empty: `models` inside the data directory.
-    pub(crate) dir: PathBuf,
-    /// Models to load at the start rather than with the first request.
-    pub(crate) preload: Vec<String>,
-    /// Memory that loaded models may take together, in MiB; the least recently used is unloaded to make room.
-    pub(crate) memory_budget_mib: u64,
-    /// What answers: "auto" (on the CPU the adapter lane for the families that it knows, mistral.rs for the others; with
-    /// "cuda" or "metal" mistral.rs), "lane" (other families are refused) or "mistralrs" (requests with adapters then load
-    /// the model a second time, into the lane).
-    pub(crate) engine: EngineChoice,
-    /// What a request does while its model is being loaded: "wait" or "unavailable" (503 with Retry-After).
-    pub(crate) when_loading: WhenLoading,
-    /// Retry-After while loading or overloaded, in seconds.
-    pub(crate) retry_after_s: u64,
-    /// Requests that may be in the engines at once; more are answered 429. A caller may have as many as there are places left, so
-    /// that nobody takes them all: half of them for one who is alone.
-    pub(crate) max_in_flight: usize,
-    /// Quantize safetensors models while they are loaded: a name that mistral.rs knows, such as "Q8_0"; empty: as they are.
-    pub(crate) quantize: String,
-    /// The embedding model, as pulled.
-    pub(crate) embedding: String,
-}
-
-/// The adapter lane. What it may take counts towards models.memory_budget_mib: the weights and both figures below.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Adapters {
-    /// Memory for adapters that are ready to answer, in MiB for each base; the least recently used make room.
-    pub(crate) resident_mib: u64,
-    /// Memory for keys and values of answers under way and of the prefix cache, in MiB for each base.
-    pub(crate) kv_mib: u64,
-    /// How the base's weights are kept: "stored" (as they were pulled), "f32", "f16", "q8_0" or "q4_k".
-    pub(crate) form: LaneForm,
-    /// Where the weights of adapters lie: empty for a directory inside `data.dir`, or an object store such as
-    /// s3://bucket/prefix. A gateway and its replicas may use it, and no other gateway.
-    pub(crate) objects_uri: String,
-    /// Options of that object store, such as {region = "eu-central-1", endpoint = "https://…"}. Credentials are best left to the
-    /// environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
-    pub(crate) objects_storage: BTreeMap<String, String>,
-    /// Generations that an owner may keep.
-    pub(crate) quota_count: u64,
-    /// What an owner's generations may take in storage together, in MiB.
-    pub(crate) quota_mib: u64,
-    /// Directory that adapters may be uploaded from by path (POST /v1/load_lora_adapter, as vLLM has it); empty: none.
-    pub(crate) import_dir: PathBuf,
-}
-
 /// Fine-tuning jobs.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -243,76 +146,6 @@ pub(crate) struct Training {
     pub(crate) jobs_at_once: usize,
     /// Memory that a job's process may have, in MiB: what will not fit is refused, what grows beyond it ends with an error.
     pub(crate) memory_limit_mib: u64,
-}
-
-/// How the adapter lane keeps weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum LaneForm {
-    /// As they were pulled.
-    #[serde(rename = "stored")]
-    Stored,
-    /// 32-bit floats.
-    #[serde(rename = "f32")]
-    F32,
-    /// 16-bit floats.
-    #[serde(rename = "f16")]
-    F16,
-    /// 8-bit blocks.
-    #[serde(rename = "q8_0")]
-    Q8,
-    /// 4-bit blocks.
-    #[serde(rename = "q4_k")]
-    Q4,
-}
-
-impl LaneForm {
-    /// None = as stored.
-    pub(crate) fn form(self) -> Option<cairn_lane::Form> {
-        match self {
-            Self::Stored => None,
-            Self::F32 => Some(cairn_lane::Form::F32),
-            Self::F16 => Some(cairn_lane::Form::F16),
-            Self::Q8 => Some(cairn_lane::Form::Q8_0),
-            Self::Q4 => Some(cairn_lane::Form::Q4K),
-        }
-    }
-}
-
-/// How the embedding model's weights are kept and multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum EmbeddingForm {
-    /// 32-bit floats.
-    #[serde(rename = "f32")]
-    F32,
-    /// 8-bit blocks.
-    #[serde(rename = "q8_0")]
-    Q8,
-}
-
-/// Retrieval from datanets.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Retrieval {
-    /// Passages that enter the prompt when the request does not say.
-    pub(crate) top_k: usize,
-    /// Candidates asked of each source (vector, full text) before fusion.
-    pub(crate) candidates: usize,
-    /// A passage longer than this many characters enters the prompt cut short.
-    pub(crate) max_passage_chars: usize,
-    /// Memory for what was found lately, in MiB: the same query over the same rows, by the same grant, is answered from it. 0:
-    /// nothing is kept.
-    pub(crate) cache_mib: u64,
-    /// Memory for indices of datanets and metadata of their files, in MiB; what a search reads beyond that comes from the files.
-    pub(crate) index_cache_mib: u64,
-    /// Up to so many rows a search scans all vectors of a datanet, which is exact; a larger one gets partitions, and trees for
-    /// look-ups.
-    pub(crate) scanned_rows: usize,
-    /// How texts are embedded: "f32", as the model's checkpoint has its weights, or "q8_0", in eight bits. Vectors of both may be
-    /// searched together; docs/retrieval.md says what it does to speed and quality.
-    pub(crate) embedding_form: EmbeddingForm,
-    /// Directory of a cross-encoder (`model.safetensors`, `config.json`, `tokenizer.json` of a BertForSequenceClassification with
-    /// one label), for requests that rerank with one; empty: there is none.
-    pub(crate) cross_encoder: PathBuf,
 }
 
 /// What is found out about answers that drew on datanets, where the request does not say.
@@ -378,126 +211,9 @@ impl Default for Witnesses {
     }
 }
 
-impl Default for Anchor {
-    fn default() -> Self {
-        let defaults = cairn_anchor::Config::new(String::new(), 0, NO_CONTRACT, PathBuf::new());
-        Self {
-            rpc_url: defaults.rpc_url,
-            chain_id: defaults.chain_id,
-            contract: String::new(),
-            key_file: defaults.key_file,
-            interval_s: defaults.interval_s,
-            confirmations: defaults.confirmations,
-            max_fee_gwei: defaults.max_fee_gwei,
-            budget_gwei: defaults.budget_gwei,
-            max_gas: defaults.max_gas,
-            timeout_s: defaults.timeout_s,
-            poll_ms: defaults.poll_ms,
-            stuck_s: defaults.stuck_s,
-        }
-    }
-}
-
-impl Anchor {
-    /// What the anchorer takes; `None` if anchors are off. Without a contract it serves to deploy one, and nothing else.
-    fn check(self, base: &Path, data_dir: &Path) -> anyhow::Result<Option<cairn_anchor::Config>> {
-        if self.rpc_url.is_empty() {
-            return Ok(None);
-        }
-        let contract = match self.contract.is_empty() {
-            true => NO_CONTRACT,
-            false => cairn_anchor::Address::from_copied(&self.contract).context("anchor.contract is no address")?,
-        };
-        let key_file = match self.key_file.as_os_str().is_empty() {
-            true => data_dir.join("anchor.key"),
-            false => base.join(&self.key_file),
-        };
-        let config = cairn_anchor::Config {
-            rpc_url: self.rpc_url,
-            chain_id: self.chain_id,
-            contract,
-            key_file,
-            interval_s: self.interval_s,
-            confirmations: self.confirmations,
-            max_fee_gwei: self.max_fee_gwei,
-            budget_gwei: self.budget_gwei,
-            max_gas: self.max_gas,
-            timeout_s: self.timeout_s,
-            poll_ms: self.poll_ms,
-            stuck_s: self.stuck_s,
-        };
-        if contract != NO_CONTRACT {
-            config.check()?;
-        }
-        Ok(Some(config))
-    }
-}
-
-/// In place of a contract that is not deployed yet.
-const NO_CONTRACT: cairn_anchor::Address = cairn_anchor::proof::Fixed([0; 20]);
-
-impl Default for Models {
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::new(),
-            preload: Vec::new(),
-            memory_budget_mib: 8192,
-            engine: EngineChoice::Auto,
-            when_loading: WhenLoading::Wait,
-            retry_after_s: 5,
-            max_in_flight: 256,
-            quantize: String::new(),
-            embedding: "all-minilm-l6-v2".into(),
-        }
-    }
-}
-
-impl Default for Adapters {
-    fn default() -> Self {
-        let quota = cairn_adapters::store::Quota::default();
-        Self {
-            resident_mib: 512,
-            kv_mib: 1024,
-            form: LaneForm::Stored,
-            objects_uri: String::new(),
-            objects_storage: BTreeMap::new(),
-            quota_count: quota.max_count,
-            quota_mib: quota.max_bytes >> 20,
-            import_dir: PathBuf::new(),
-        }
-    }
-}
-
-impl Adapters {
-    /// What the object store is opened with: the configured options, and below them what the environment says to AWS'
-    /// own tools (AWS_REGION, AWS_ACCESS_KEY_ID, …).
-    pub(crate) fn objects_options(&self) -> BTreeMap<String, String> {
-        let from_environment = std::env::vars().filter(|(key, _)| key.starts_with("AWS_"));
-        let mut options: BTreeMap<String, String> =
-            from_environment.map(|(key, value)| (key.to_lowercase(), value)).collect();
-        options.extend(self.objects_storage.clone());
-        options
-    }
-}
-
 impl Default for Training {
     fn default() -> Self {
         Self { jobs_at_once: 1, memory_limit_mib: 8192 }
-    }
-}
-
-impl Default for Retrieval {
-    fn default() -> Self {
-        Self {
-            top_k: 4,
-            candidates: 50,
-            max_passage_chars: 800,
-            cache_mib: 64,
-            index_cache_mib: 1024,
-            scanned_rows: 50_000,
-            embedding_form: EmbeddingForm::F32,
-            cross_encoder: PathBuf::new(),
-        }
     }
 }
 
@@ -627,12 +343,6 @@ impl Config {
         if witnesses.quorum > witnesses.list.len() {
             bail!("witnesses.quorum is {}, but witnesses.list has {}", witnesses.quorum, witnesses.list.len());
         }
-        if !(1..=MAX_TOP_K).contains(&retrieval.top_k) {
-            bail!("retrieval.top_k is {}; give 1 to {MAX_TOP_K}", retrieval.top_k);
-        }
-        if !(1..=MAX_CANDIDATES).contains(&retrieval.candidates) {
-            bail!("retrieval.candidates is {}; give 1 to {MAX_CANDIDATES}", retrieval.candidates);
-        }
         let public_url = match server.public_url.trim_end_matches('/') {
             "" => format!("http://{}", server.listen),
             url => url.to_owned(),
@@ -678,13 +388,7 @@ impl Config {
             embedding_model: models.embedding,
             adapters,
             training,
-            retrieval: Retrieval {
-                cross_encoder: match retrieval.cross_encoder.as_os_str().is_empty() {
-                    true => PathBuf::new(),
-                    false => base.join(&retrieval.cross_encoder),
-                },
-                ..retrieval
-            },
+            retrieval: retrieval.check(base)?,
             attribution,
             jwt: jwt.check(base)?,
             telemetry,
@@ -732,11 +436,6 @@ impl Config {
         self.data_dir.join("jobs")
     }
 }
-
-/// Most passages in a prompt.
-pub(crate) const MAX_TOP_K: usize = 20;
-/// Most candidates asked of one source: a record of both sources' candidates stays below a log entry's 65,535 bytes.
-pub(crate) const MAX_CANDIDATES: usize = 50;
 
 #[cfg(test)]
 mod tests {
