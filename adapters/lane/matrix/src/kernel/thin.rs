@@ -170,10 +170,13 @@ macro_rules! kernels {
             total: &mut [[Group; G]; R],
             partial: &[[[Group; G]; R]; C],
         ) {
+            // Nested, not flattened: so the sums stay in registers.
             for partial in partial {
-                for (total, partial) in total.iter_mut().flatten().zip(partial.iter().flatten()) {
-                    // SAFETY: the machine has the instructions.
-                    *total = unsafe { add(*total, *partial) };
+                for (total, partial) in total.iter_mut().zip(partial) {
+                    for (total, partial) in total.iter_mut().zip(partial) {
+                        // SAFETY: the machine has the instructions.
+                        *total = unsafe { add(*total, *partial) };
+                    }
                 }
             }
         }
