@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody, SizedStream},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{

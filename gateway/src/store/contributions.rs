@@ -71,7 +71,7 @@ impl Store {
     }
 
     pub(crate) async fn contribution(&self, id: &str) -> Result<Option<StoredContribution>, StoreError> {
-        let row = query(&selected("contributions.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(selected("contributions.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(contribution).transpose()
     }
 
@@ -112,7 +112,7 @@ impl Store {
 
     /// Contributions that were accepted and whose job has not ended.
     pub(crate) async fn ingesting_contributions(&self) -> Result<Vec<StoredContribution>, StoreError> {
-        let rows = query(&selected("state = 'ingesting'")).fetch_all(&self.pool).await?;
+        let rows = query(selected("state = 'ingesting'")).fetch_all(&self.pool).await?;
         rows.iter().map(contribution).collect()
     }
 

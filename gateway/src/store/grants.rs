@@ -46,7 +46,7 @@ impl StoredGrant {
 impl Store {
     /// Grants of a subject on a datanet that are in force now: in the log, not revoked, not over.
     pub(crate) async fn grants_in_force(&self, datanet: &str, subject: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = query(&selected(
+        let rows = query(selected(
             "grants.datanet = ? AND grants.subject = ? AND revoked_at IS NULL AND log_index IS NOT NULL
              AND (expires_at IS NULL OR expires_at > ?) ORDER BY granted_at DESC, grants.id",
         ))
@@ -60,7 +60,7 @@ impl Store {
 
     /// Grants on a datanet, those that have ended as well, oldest first.
     pub(crate) async fn grants(&self, datanet: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = query(&selected("grants.datanet = ? ORDER BY granted_at, grants.id"))
+        let rows = query(selected("grants.datanet = ? ORDER BY granted_at, grants.id"))
             .bind(datanet)
             .fetch_all(&self.pool)
             .await?;
@@ -69,7 +69,7 @@ impl Store {
 
     /// Grants to a subject, those that have ended as well, newest first.
     pub(crate) async fn grants_to(&self, subject: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = query(&selected("grants.subject = ? ORDER BY granted_at DESC, grants.id"))
+        let rows = query(selected("grants.subject = ? ORDER BY granted_at DESC, grants.id"))
             .bind(subject)
             .fetch_all(&self.pool)
             .await?;
@@ -78,13 +78,13 @@ impl Store {
 
     /// One grant.
     pub(crate) async fn grant(&self, id: &str) -> Result<Option<StoredGrant>, StoreError> {
-        let row = query(&selected("grants.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(selected("grants.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(stored_grant).transpose()
     }
 
     /// Grants from before there were terms, which have no entry yet.
     pub(crate) async fn grants_without_entry(&self) -> Result<Vec<StoredGrant>, StoreError> {
-        let rows = query(&selected("grants.entry IS NULL ORDER BY granted_at")).fetch_all(&self.pool).await?;
+        let rows = query(selected("grants.entry IS NULL ORDER BY granted_at")).fetch_all(&self.pool).await?;
         rows.iter().map(stored_grant).collect()
     }
 

@@ -197,7 +197,7 @@ impl Store {
 
     /// One request.
     pub(crate) async fn request(&self, id: &str) -> Result<Option<StoredRequest>, StoreError> {
-        let row = query(&selected("access_requests.id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(selected("access_requests.id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(stored_request).transpose()
     }
 

@@ -209,7 +209,7 @@ async fn lists_go_on_where_a_page_ended() {
         id: format!("job_{n:04}"),
         kind: "ingest".into(),
         target: "net".into(),
-        owner: if n % 2 == 0 { "ada".into() } else { "bob".into() },
+        owner: if n.is_multiple_of(2) { "ada".into() } else { "bob".into() },
         state: JobState::Queued,
         stage: String::new(),
         done: 0,

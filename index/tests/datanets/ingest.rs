@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_index::{
-    Draft, Index, IndexError, IngestOptions, IngestStage, NearDuplicates, Query, RetrievalMode, Snapshot,
+    Draft, Index, IndexError, IndexOptions, IngestOptions, IngestStage, NearDuplicates, Query, RetrievalMode, Snapshot,
 };
 use cairn_proof::merkle::verify_inclusion;
 use cairn_proof::{Commitment, Hash};
 use tempfile::TempDir;
 
-use super::{drafts, embedder, name, open, options};
+use super::{at, drafts, embedder, name, open, options};
 
 /// Checks every proof of a datanet, at its present size and at one before.
 async fn check_all_proofs(index: &Index, datanet: &str) {

@@ -1767,6 +1767,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/log/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Logs what a replica answered: the record of an answer that waits for it, or how much its passages mattered. Returns once the
+         *     entry is durable and covered by a signed checkpoint.
+         */
+        post: operations["append_log_entry"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/log/anchors": {
         parameters: {
             query?: never;
@@ -3744,6 +3764,25 @@ export interface components {
              */
             rotations?: Record<string, never>[];
         };
+        /** @description An entry, where the log has it. */
+        LoggedEntry: {
+            /**
+             * Format: int64
+             * @description Its place.
+             */
+            index: number;
+            /** @description Its leaf hash. */
+            leaf: string;
+            /**
+             * Format: int64
+             * @description Entries under the checkpoint that it was logged with.
+             */
+            tree_size: number;
+            /** @description Root of that tree. */
+            root: string;
+            /** @description It as it stands in the log: a record with its counters of uses. */
+            entry: string;
+        };
         /** @description Who the caller is. */
         Me: {
             /** @description Its subject. */
@@ -4200,7 +4239,7 @@ export interface components {
          * @description What a caller may do.
          * @enum {string}
          */
-        Role: "admin" | "steward" | "contributor" | "trainer" | "app" | "auditor";
+        Role: "admin" | "steward" | "contributor" | "trainer" | "app" | "auditor" | "replica";
         /** @description How a row of a datanet becomes an example. */
         RowTemplate: {
             /** @description Instructions, the same for all. */
@@ -9004,6 +9043,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogKey"];
+                };
+            };
+        };
+    };
+    append_log_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description the entry, as the log keeps it */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedEntry"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
         };
