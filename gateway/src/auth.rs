@@ -206,7 +206,9 @@ macro_rules! scopes {
 
 scopes! {
     /// Anyone with a credential.
-    Anyone = Admin | Steward | Contributor | Trainer | App | Auditor | Replica;
+    Anyone = Admin | Steward | Contributor | Trainer | App | Auditor;
+    /// Read which log this is.
+    Verifiers = Admin | Steward | Contributor | Trainer | App | Auditor | Replica;
     /// Chat, embed, search.
     Applications = Admin | Steward | Contributor | Trainer | App;
     /// Create datanets and govern those they own.

@@ -79,7 +79,7 @@ async fn a_replica_answers_over_what_its_primary_keeps_and_every_answer_is_in_th
         &here
             .ingest_text(
                 &name,
-                &[("format", "jsonl")],
+                &[("format", "jsonl"), ("contributor", "tests")],
                 "more.jsonl",
                 r#"{"id": "crane", "text": "A crane dances in spring."}"#,
             )

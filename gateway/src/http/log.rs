@@ -11,7 +11,7 @@ use cairn_openapi::{
 use cairn_proof::{Entry, Log, log::Draft, registration::Registered};
 
 use crate::{
-    auth::{Allowed, Anyone, Auditors, Replicas},
+    auth::{Allowed, Anyone, Auditors, Replicas, Verifiers},
     error::{ApiError, Code},
     record,
     state::AppState,
@@ -51,7 +51,7 @@ pub(crate) async fn tile(
 /// The log's name and public key, as `cairn.pub` holds them, and every change of that key.
 #[utoipa::path(operation_id = "log_key", tag = "log", responses((status = 200, body = LogKey)))]
 #[get("/v1/log/key")]
-pub(crate) async fn key(_caller: Allowed<Anyone>, state: Data<AppState>) -> Result<Json<LogKey>, ApiError> {
+pub(crate) async fn key(_caller: Allowed<Verifiers>, state: Data<AppState>) -> Result<Json<LogKey>, ApiError> {
     let rotations = |log: &Log| log.rotations().iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
     let rotations = state.ledger.read(rotations).await.map_err(ApiError::internal)?;
     Ok(Json(LogKey {
