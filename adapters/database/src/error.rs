@@ -25,6 +25,9 @@ pub enum Error {
     /// No text may hold a NUL: PostgreSQL takes none.
     #[error("a text with the character NUL (U+0000) cannot be stored; take it out")]
     Nul,
+    /// A query of ours is wrong.
+    #[error("a query numbers some of its placeholders and not the others")]
+    Placeholders,
     /// A transaction was to be committed of which a statement had failed.
     #[error("the transaction had failed and was not committed")]
     Aborted,

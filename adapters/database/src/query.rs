@@ -125,10 +125,19 @@ impl<'q> Query<'q> {
         self.fetch_optional(on).await?.ok_or(Error::NoRow)
     }
 
-    /// No text has a NUL, which PostgreSQL does not take: then none is in SQLite either that could not be moved there.
+    /// No text has a NUL, which PostgreSQL does not take: then none is in SQLite either that could not be moved there. And
+    /// placeholders are numbered, all or none: sqlx counts those that are not from 1, whatever the others say.
     fn check(&self) -> Result<(), Error> {
         let nul = |value: &Value<'_>| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
-        if self.values.iter().any(nul) { Err(Error::Nul) } else { Ok(()) }
+        if self.values.iter().any(nul) {
+            return Err(Error::Nul);
+        }
+        let after = self.sql.match_indices('?').map(|(at, _)| self.sql.as_bytes().get(at + 1));
+        let (numbered, plain) = after.fold((false, false), |(numbered, plain), next| {
+            let number = next.is_some_and(u8::is_ascii_digit);
+            (numbered | number, plain | !number)
+        });
+        if numbered && plain { Err(Error::Placeholders) } else { Ok(()) }
     }
 
     /// As sqlx takes it.

@@ -53,6 +53,8 @@ async fn nul_is_refused_with_words_and_not_stored() {
     let (database, _dir) = database().await;
     let refused = query("INSERT INTO t (name) VALUES (?)").bind("a\0b").execute(&database).await;
     assert!(matches!(refused, Err(Error::Nul)), "{refused:?}");
+    let mixed = query("SELECT ?2, ?").bind("a").bind("b").fetch_all(&database).await;
+    assert!(matches!(mixed, Err(Error::Placeholders)), "{mixed:?}");
 }
 
 #[tokio::test]

@@ -248,7 +248,8 @@ impl Store {
         error: Option<&str>,
     ) -> Result<bool, StoreError> {
         let now = now();
-        let places = vec!["?"; from.len()].join(", ");
+        let places: Vec<String> = (6..6 + from.len()).map(|place| format!("?{place}")).collect();
+        let places = places.join(", ");
         let mut update = query(format!(
             "UPDATE fine_tuning_jobs SET status = ?2, error = ?3,
              started_at = CASE WHEN ?2 = 'running' THEN coalesce(started_at, ?4) ELSE started_at END,
