@@ -25,7 +25,7 @@ pub(crate) struct Retrieval {
     /// look-ups.
     pub(crate) scanned_rows: usize,
     /// How texts are embedded: "f32", as the model's checkpoint has its weights, or "q8_0", in eight bits. Vectors of both may be
-    /// searched together; docs/retrieval.md says what it does to speed and quality.
+    /// searched together; see docs/retrieval.md.
     pub(crate) embedding_form: EmbeddingForm,
     /// Directory of a cross-encoder (`model.safetensors`, `config.json`, `tokenizer.json` of a BertForSequenceClassification with
     /// one label), for requests that rerank with one; empty: there is none.

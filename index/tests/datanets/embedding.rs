@@ -1,6 +1,6 @@
 //! MiniLM against the library it comes from, and the embedding threads against MiniLM.
 
-use cairn_index::MiniLm;
+use cairn_index::{MiniLm, Precision};
 use serde_json::Value;
 
 use super::{embedder, model_dir};
@@ -26,6 +26,18 @@ fn vectors_equal_those_of_sentence_transformers() {
         let expected = row["vector"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32);
         let furthest = vector.iter().zip(expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
         assert!(furthest < 1e-4, "{text:?}: {furthest}");
+    }
+}
+
+#[test]
+fn vectors_in_eight_bits_lie_near_those_in_floats() {
+    let long = "balanced trees and hash tables ".repeat(100);
+    let texts =
+        texts(&["a", "A multi-way balanced tree.", &long, "How do I sort a list of numbers?", "日本語 and emoji 🌳"]);
+    let (exact, eight) = (MiniLm::load(&model_dir()), MiniLm::load_in(&model_dir(), Precision::Q8));
+    let (exact, eight) = (exact.unwrap().embed(&texts).unwrap(), eight.unwrap().embed(&texts).unwrap());
+    for ((text, exact), eight) in texts.iter().zip(&exact.vectors).zip(&eight.vectors) {
+        assert!(exact != eight && cosine(exact, eight) > 0.99, "{text:?}: {}", cosine(exact, eight));
     }
 }
 

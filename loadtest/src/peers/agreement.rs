@@ -19,7 +19,8 @@ use crate::{
 /// both. They need not agree to the last token, because sums are rounded differently; but an adapter that was converted
 /// wrongly, or left out, would agree with nothing.
 pub(crate) async fn check(compare: &Compare, found: &mut Found, seeds: &mut Seeds) -> anyhow::Result<()> {
-    let base = seeds.ask(32, None, TOKENS);
+    // Sense, not words drawn at random: those send a small model into one repetition whatever its adapter.
+    let base = Ask { prompt: PROMPT.to_owned(), ..seeds.ask(32, None, TOKENS) };
     let asks: Vec<Ask> =
         std::iter::once(None).chain((0..8).map(Some)).map(|adapter| Ask { adapter, ..base.clone() }).collect();
     let ours = texts(compare, Engine::Cairn, &asks).await?;
@@ -74,8 +75,11 @@ impl Agreement {
     }
 }
 
+/// What is continued.
+const PROMPT: &str =
+    "The keeper of the lighthouse writes a few lines in the logbook every evening. Tonight the entry says";
 /// Generated tokens of each text.
-const TOKENS: u32 = 16;
+const TOKENS: u32 = 40;
 /// Words that are compared as a beginning.
 const WORDS: usize = 2;
 /// Texts of the nine that must begin alike.
