@@ -154,6 +154,7 @@ test("two runs are laid side by side, at 390 px too", async () => {
   await page.getByText("Set otherwise").waitFor({ timeout: 60_000 });
   await page.getByRole("cell", { name: "max_steps" }).waitFor();
   await page.getByText("As a table").click();
+  await page.locator(".chart-rows thead th").nth(2).waitFor();
   assert.deepEqual(await page.locator(".chart-rows thead th").allTextContents(), ["Step", "tiny", "stopped"]);
   await accessible(page, "/train/compare");
   await withinWindow(page, "/train/compare");
