@@ -197,7 +197,7 @@ function Totals({
           {totals.map((one) => (
             <tr key={`${one.month} ${one.datanet} ${one.contributor}`}>
               <td>
-                <Button small look="quiet" onClick={() => onContributor(one.contributor)}>
+                <Button small look="quiet" className="in-cell" onClick={() => onContributor(one.contributor)}>
                   {one.contributor}
                 </Button>
               </td>
