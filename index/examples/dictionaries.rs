@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
     DatanetName, Datapoint, Draft, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions,
-    IngestReport, MiniLm, NearDuplicates, Query, RetrievalMode,
+    IngestReport, MiniLm, NearDuplicates, Precision, Query, RetrievalMode,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Failure> {
     };
     let number = |at: usize, default: usize| rest.get(at).map_or(Ok(default), |number| number.parse());
     let (entries, seconds, questions) = (number(0, 0)?, number(1, 30)?, number(2, 200)?);
-    let embedder = Embedder::start(MiniLm::load(Path::new(model))?, &EmbedderOptions::default())?;
+    let embedder = Embedder::start(MiniLm::load_in(Path::new(model), Precision::Q8)?, &EmbedderOptions::default())?;
     let work = PathBuf::from(work);
     let uri = work.join("lance").to_string_lossy().into_owned();
     let index = Index::open(IndexOptions { cache_bytes: 0, ..IndexOptions::new(uri, embedder) }).await?;

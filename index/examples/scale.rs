@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use cairn_index::readers::{ReadLimits, dictd};
 use cairn_index::{
     DatanetName, Draft, Embedder, EmbedderOptions, Index, IndexOptions, IngestDefaults, IngestOptions, MiniLm,
-    NearDuplicates, Query, RetrievalMode,
+    NearDuplicates, Precision, Query, RetrievalMode,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -84,7 +84,7 @@ fn steps(rows: u64) -> Vec<u64> {
 }
 
 async fn open(model: &Path, work: &Path) -> Result<Index, Failure> {
-    let embedder = Embedder::start(MiniLm::load(model)?, &EmbedderOptions::default())?;
+    let embedder = Embedder::start(MiniLm::load_in(model, Precision::Q8)?, &EmbedderOptions::default())?;
     let uri = work.join("lance").to_string_lossy().into_owned();
     Ok(Index::open(IndexOptions { cache_bytes: 0, ..IndexOptions::new(uri, embedder) }).await?)
 }

@@ -19,6 +19,8 @@ mod random;
 const RANK: usize = 16;
 const ROWS: usize = 8;
 const PROMPT: usize = 512;
+/// A prompt whose time is that of a first token.
+const SHORT: usize = 16;
 /// Tokens before each of the 8 sequences' new ones.
 const LENGTHS: [usize; ROWS] = [70, 97, 130, 150, 200, 250, 300, 390];
 /// How long each figure is measured.
@@ -63,8 +65,10 @@ fn measure(decoder: &Decoder) -> anyhow::Result<()> {
     );
 
     let one = &attached[..1];
-    prefill(decoder, "prefill, 1 stream, base", &[])?;
-    prefill(decoder, "prefill, 1 stream, 1 adapter", one)?;
+    for length in [SHORT, PROMPT] {
+        prefill(decoder, &format!("prefill, {length} tokens, base"), length, &[])?;
+        prefill(decoder, &format!("prefill, {length} tokens, 1 adapter"), length, one)?;
+    }
     decode(decoder, "decode, 1 stream, base", &[&[]])?;
     decode(decoder, "decode, 1 stream, 1 adapter", &[one])?;
     decode(decoder, "decode, 8 rows, base", &[&[] as &[Weighted]; ROWS])?;
@@ -78,10 +82,10 @@ fn measure(decoder: &Decoder) -> anyhow::Result<()> {
 type Weighted = (Arc<Attached>, f32);
 
 /// Whole prompts, one at a time.
-fn prefill(decoder: &Decoder, name: &str, adapters: &[Weighted]) -> anyhow::Result<()> {
-    let prompt = tokens(decoder, PROMPT);
+fn prefill(decoder: &Decoder, name: &str, length: usize, adapters: &[Weighted]) -> anyhow::Result<()> {
+    let prompt = tokens(decoder, length);
     let mut logits = Vec::new();
-    report(decoder, name, PROMPT, || {
+    report(decoder, name, length, || {
         let mut sequence = decoder.sequence();
         logits.clear();
         let row = Row { tokens: &prompt, sequence: &mut sequence, adapters, wanted: Wanted::Last };

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use cairn_adapters::peft::{self, Array};
-use cairn_matrix::{Form, Matrix, vector};
+use cairn_matrix::{Factor, FactorForm, Form, Matrix, vector};
 
 use crate::{
     AttachError, Config,
@@ -42,7 +42,7 @@ struct LayerChange {
 #[derive(Debug, Default)]
 pub(crate) struct LinearChange {
     /// A [r, in] and B' [out, r].
-    pub(crate) low_rank: Option<(Matrix, Matrix)>,
+    pub(crate) low_rank: Option<(Factor, Factor)>,
     /// g - 1, [out].
     pub(crate) gain: Option<Vec<f32>>,
     /// [out]
@@ -252,16 +252,16 @@ fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>)
         };
         magnitude.iter().enumerate().map(norm).collect::<Vec<f32>>()
     });
-    let factor = |o: usize| delta.scale * gain.as_ref().map_or(1.0, |gain| gain[o]);
+    let scale = |o: usize| delta.scale * gain.as_ref().map_or(1.0, |gain| gain[o]);
     let mut folded = Vec::with_capacity(delta.b.data.len());
     for (o, row) in delta.b.data.chunks_exact(r).enumerate() {
-        let factor = factor(o);
-        folded.extend(row.iter().map(|b| factor * b));
+        let scale = scale(o);
+        folded.extend(row.iter().map(|b| scale * b));
     }
     let mut shift = delta
         .lora_bias
         .as_ref()
-        .map(|bias| bias.iter().enumerate().map(|(o, bias)| factor(o) * bias).collect::<Vec<f32>>());
+        .map(|bias| bias.iter().enumerate().map(|(o, bias)| scale(o) * bias).collect::<Vec<f32>>());
     if let Some(own) = &delta.bias {
         let bias = base.bias.ok_or_else(|| AttachError::Module(format!("{path}.bias")))?;
         let shift = shift.get_or_insert_with(|| vec![0.0; outputs]);
@@ -269,21 +269,23 @@ fn linear_change(path: &str, delta: &peft::Delta, base: Linear<&Matrix, &[f32]>)
     }
     let form = base.matrix.form();
     Ok(LinearChange {
-        low_rank: Some((factor_matrix(&delta.a.data, r, inputs, form), factor_matrix(&folded, outputs, r, form))),
+        low_rank: Some((factor(&delta.a.data, r, inputs, form), factor(&folded, outputs, r, form))),
         gain: gain.map(|gain| gain.iter().map(|gain| gain - 1.0).collect()),
         shift,
     })
 }
 
-/// Beside a base in f32 the factors are in f32. Beside any other they are in f16: A in Q8_0 would be a quarter smaller, but
-/// its quantized x changes SmolLM2's sixth token.
-fn factor_matrix(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Matrix {
+/// The factors are as exact as the base, but for f16 numbers that f16 does not hold.
+fn factor(data: &[f32], outputs: usize, inputs: usize, base: Form) -> Factor {
     const MOST: f32 = 60_000.0; // f16 ends at 65,504
     // The whole is looked at without leaving early, which the compiler turns into vector instructions.
-    let small = data.iter().fold(true, |small, value| small & (value.abs() < MOST));
-    let form = if base != Form::F32 && small { Form::F16 } else { Form::F32 };
-    let matrix = Matrix::quantize(data, outputs, inputs, form);
-    matrix.expect("these forms take rows of any length, and the data has been checked")
+    let small = || data.iter().fold(true, |small, value| small & (value.abs() < MOST));
+    let form = match base {
+        Form::Q8_0 | Form::Q4K => FactorForm::I8,
+        Form::F16 if small() => FactorForm::F16,
+        Form::F16 | Form::F32 => FactorForm::F32,
+    };
+    Factor::new(data, outputs, inputs, form).expect("the data is as long as the shape says, and has been checked")
 }
 
 fn embedding_change(path: &str, delta: &peft::Delta, base: &Matrix) -> Result<EmbeddingChange, AttachError> {

@@ -24,7 +24,7 @@ pub(crate) struct Retrieval {
     /// Up to so many rows a search scans all vectors of a datanet, which is exact; a larger one gets partitions, and trees for
     /// look-ups.
     pub(crate) scanned_rows: usize,
-    /// How texts are embedded: "f32", as the model's checkpoint has its weights, or "q8_0", in eight bits. Vectors of both may be
+    /// How texts are embedded: "q8_0", with weights in eight bits, or "f32", as the checkpoint has them. Vectors of both may be
     /// searched together; see docs/retrieval.md.
     pub(crate) embedding_form: EmbeddingForm,
     /// Directory of a cross-encoder (`model.safetensors`, `config.json`, `tokenizer.json` of a BertForSequenceClassification with
@@ -57,7 +57,7 @@ impl Default for Retrieval {
             cache_mib: 64,
             index_cache_mib: 1024,
             scanned_rows: 50_000,
-            embedding_form: EmbeddingForm::F32,
+            embedding_form: EmbeddingForm::Q8,
             cross_encoder: PathBuf::new(),
         }
     }

@@ -1,10 +1,10 @@
 //! Weight matrices of the lane's decoder and their CPU kernels, on plain `f32` slices.
 //!
 //! [`Matrix`] is a frozen weight (f32, f16, Q8_0 or Q4_K), repacked at load; [`multiply_all`] runs any list of products in
-//! one hand-over to the [`Threads`], [`multiply_adapted`] with what LoRA adapters add to them; [`vector`] has the small dense
-//! kernels around them. Every output is computed by the
-//! same sequence of operations whatever the batch, the number of threads and the instruction set, so a request gives the
-//! same bits alone and among others. Models, tensors and files do not belong here.
+//! one hand-over to the [`Threads`], [`multiply_adapted`] with what LoRA adapters, which are pairs of [`Factor`]s, add to
+//! them; [`vector`] has the small dense kernels around them. Every output is computed by the same sequence of operations
+//! whatever the batch, the number of threads and the instruction set, so a request gives the same bits alone and among
+//! others. Models, tensors and files do not belong here.
 //!
 //! ```
 //! use cairn_matrix::{Form, Matrix, Threads};
@@ -19,6 +19,7 @@
 
 mod activations;
 mod blocks;
+mod factor;
 mod form;
 mod kernel;
 mod low_rank;
@@ -28,6 +29,7 @@ mod product;
 mod threads;
 pub mod vector;
 
+pub use factor::{Factor, FactorForm};
 pub use form::{Form, MatrixError};
 pub use low_rank::{Changes, Gain, LowRank, multiply_adapted};
 pub use matrix::Matrix;

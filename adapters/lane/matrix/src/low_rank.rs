@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    Matrix, Product, Threads, Write,
+    Factor, Product, Threads, Write,
     kernel::{Isa, Thin},
     packed::PANEL,
     product::{Columns, Prepared},
@@ -38,10 +38,10 @@ pub struct LowRank<'a> {
     pub product: usize,
     /// Which rows.
     pub rows: Range<usize>,
-    /// A [r, in], in f32 or f16.
-    pub a: &'a Matrix,
-    /// B [out, r], in f32 or f16.
-    pub b: &'a Matrix,
+    /// A [r, in].
+    pub a: &'a Factor,
+    /// B [out, r].
+    pub b: &'a Factor,
     /// Alpha / r, or alpha / sqrt(r), where B does not have it in itself, times the request's weight.
     pub scale: f32,
 }
@@ -96,11 +96,17 @@ fn multiply_adapted_with(
             downs[share].iter().for_each(|(update, rows)| update.down(isa, rows.clone()));
             return;
         }
-        base.run_part(part - firsts, rest, |product, panels, y| {
+        let of_product = |product: usize| {
+            let first = updates.partition_point(|update| update.product < product);
+            &updates[first..updates.partition_point(|update| update.product <= product)]
+        };
+        let before = |product: usize, panel: usize| {
+            of_product(product).iter().for_each(|update| update.b.prefetch(panel));
+        };
+        base.run_part(part - firsts, rest, before, |product, panels, y| {
             let columns = panels.start * PANEL..(panels.end * PANEL).min(y.outputs());
             changes.gains.iter().filter(|gain| gain.product == product).for_each(|gain| gain.apply(columns.clone(), y));
-            let first = updates.partition_point(|update| update.product < product);
-            let of_product = &updates[first..updates.partition_point(|update| update.product <= product)];
+            let of_product = of_product(product);
             if !of_product.is_empty() {
                 threads.wait_for(|| ended.load(Acquire) == firsts);
             }
@@ -161,8 +167,7 @@ impl Update<'_> {
     /// x Aᵀ for some of the rows, counted from the update's first.
     fn down(&self, isa: Isa, rows: Range<usize>) {
         let x = &self.x[rows.start * self.a.inputs()..rows.end * self.a.inputs()];
-        let matrix = &self.a.packed;
-        Thin { matrix, panels: 0..matrix.panels(), x, y: &self.t, rows, write: Write::Set }.run(isa);
+        Thin { factor: self.a, panels: 0..self.a.panels(), x, y: &self.t, rows, write: Write::Set }.run(isa);
     }
 
     /// y += scale · (x Aᵀ) Bᵀ in some panels.
@@ -171,7 +176,7 @@ impl Update<'_> {
         #[allow(unsafe_code)]
         let x = unsafe { self.t.whole() };
         let write = Write::Add(self.scale);
-        Thin { matrix: &self.b.packed, panels, x, y, rows: self.rows.clone(), write }.run(isa);
+        Thin { factor: self.b, panels, x, y, rows: self.rows.clone(), write }.run(isa);
     }
 }
 
@@ -199,7 +204,7 @@ impl Drop for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Form;
+    use crate::{FactorForm, Matrix};
 
     /// Reproducible numbers of very different sizes, as activations have.
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -211,38 +216,59 @@ mod tests {
         (0..n).map(|_| next()).collect()
     }
 
-    /// Against the kernels of thick matrices, for every instruction set, number of rows and of threads.
+    /// Against the kernels of thick matrices, for every instruction set, number of rows and of threads. In I8 they compute
+    /// what the numbers that the bytes stand for give, but for the order in which scales are multiplied.
     #[test]
     fn thin_products_have_the_bits_of_thick_ones() {
-        for (inp, out, r, form) in [(576, 72, 16, Form::F16), (1536, 33, 5, Form::F32), (130, 49, 40, Form::F16)] {
-            let matrix = |out: usize, inp: usize, seed: u32, form: Form| {
-                Matrix::quantize(&numbers(out * inp, seed), out, inp, form).unwrap()
-            };
-            let (w, a, b) = (matrix(out, inp, 1, Form::F32), matrix(r, inp, 2, form), matrix(out, r, 3, form));
-            let gain = numbers(out, 4);
-            for rows in [1, 2, 3, 4, 7, 8, 15, 40] {
-                let x = numbers(rows * inp, 5);
-                let one = Threads::new(1);
-                let (mut expected, mut t) = (vec![0.0; rows * out], vec![0.0; rows * r]);
-                w.multiply(&one, &x, rows, &mut expected);
-                expected.chunks_exact_mut(out).for_each(|y| y.iter_mut().zip(&gain).for_each(|(y, gain)| *y *= gain));
-                a.multiply(&one, &x, rows, &mut t);
-                let write = Write::Add(0.25);
-                crate::multiply_all(&one, &mut [Product { matrix: &b, x: &t, rows, y: &mut expected, write }]);
-                for isa in Isa::available() {
-                    for threads in [1, 3] {
-                        let mut y = vec![f32::NAN; rows * out];
-                        let products = &mut [Product { matrix: &w, x: &x, rows, y: &mut y, write: Write::Set }];
-                        let changes = Changes {
-                            gains: vec![Gain { product: 0, rows: 0..rows, factors: &gain }],
-                            updates: vec![LowRank { product: 0, rows: 0..rows, a: &a, b: &b, scale: 0.25 }],
-                        };
-                        multiply_adapted_with(isa, &Threads::new(threads), products, &changes, &mut Vec::new());
-                        let same = y.iter().zip(&expected).all(|(y, expected)| y.to_bits() == expected.to_bits());
-                        assert!(same, "{isa:?}, {threads} threads, {rows} rows of {inp} to {out}, rank {r}, {form}");
+        let shapes = [(576, 72, 16), (1536, 33, 5), (130, 49, 40), (512, 32, 32)];
+        for (i, (inp, out, r)) in shapes.into_iter().enumerate() {
+            for form in [FactorForm::F32, FactorForm::F16, FactorForm::I8] {
+                let factor =
+                    |out: usize, inp: usize, seed: u32| Factor::new(&numbers(out * inp, seed), out, inp, form).unwrap();
+                let (a, b) = (factor(r, inp, 2), factor(out, r, 3));
+                let w = Matrix::from_f32(numbers(out * inp, 1), out, inp);
+                let gain = numbers(out, 4);
+                for rows in [1, 2, 3, 4, 7, 8, 15, 40] {
+                    let x = numbers(rows * inp, 5);
+                    let one = Threads::new(1);
+                    let (mut expected, mut t) = (vec![0.0; rows * out], vec![0.0; rows * r]);
+                    w.multiply(&one, &x, rows, &mut expected);
+                    let scaled = |y: &mut [f32]| y.iter_mut().zip(&gain).for_each(|(y, gain)| *y *= gain);
+                    expected.chunks_exact_mut(out).for_each(scaled);
+                    thick(&a).multiply(&one, &x, rows, &mut t);
+                    let (matrix, write) = (thick(&b), Write::Add(0.25));
+                    crate::multiply_all(&one, &mut [Product { matrix: &matrix, x: &t, rows, y: &mut expected, write }]);
+                    let mut bits: Option<Vec<u32>> = None;
+                    for isa in Isa::available() {
+                        for threads in [1, 3] {
+                            let mut y = vec![f32::NAN; rows * out];
+                            let products = &mut [Product { matrix: &w, x: &x, rows, y: &mut y, write: Write::Set }];
+                            let changes = Changes {
+                                gains: vec![Gain { product: 0, rows: 0..rows, factors: &gain }],
+                                updates: vec![LowRank { product: 0, rows: 0..rows, a: &a, b: &b, scale: 0.25 }],
+                            };
+                            multiply_adapted_with(isa, &Threads::new(threads), products, &changes, &mut Vec::new());
+                            let case = format!("{isa:?}, {threads} threads, {rows} rows, shape {i}, {form:?}");
+                            let ours: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();
+                            assert!(*bits.get_or_insert_with(|| ours.clone()) == ours, "{case}");
+                            let most = expected.iter().fold(0.0f32, |most, y| most.max(y.abs()));
+                            let near = |(y, expected): (&f32, &f32)| match form {
+                                FactorForm::I8 => (y - expected).abs() <= 1e-5 * most,
+                                _ => y.to_bits() == expected.to_bits(),
+                            };
+                            assert!(y.iter().zip(&expected).all(near), "{case}");
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// The factor's numbers for the kernels of thick matrices.
+    fn thick(factor: &Factor) -> Matrix {
+        let (outputs, inputs) = (factor.outputs(), factor.inputs());
+        let mut data = vec![0.0; outputs * inputs];
+        data.chunks_exact_mut(inputs).enumerate().for_each(|(o, row)| factor.row(o, row));
+        Matrix::from_f32(data, outputs, inputs)
     }
 }

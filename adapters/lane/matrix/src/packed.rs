@@ -27,7 +27,7 @@ pub(crate) const PANEL: usize = 2 * LANES;
 pub(crate) struct Line(pub(crate) [u8; 64]);
 
 impl Line {
-    const ZERO: Self = Self([0; 64]);
+    pub(crate) const ZERO: Self = Self([0; 64]);
 
     /// The f32 at an index below 16.
     pub(crate) fn float(&self, i: usize) -> f32 {

@@ -59,7 +59,7 @@ const PART_BYTES: usize = 20 << 10;
 pub(crate) fn multiply_all_with(isa: Isa, threads: &Threads, products: &mut [Product<'_>]) {
     let prepared = Prepared::new(isa, threads, products);
     let parts = prepared.parts(threads, false);
-    threads.run(parts, |part| prepared.run_part(part, parts, |_, _, _| {}));
+    threads.run(parts, |part| prepared.run_part(part, parts, |_, _| {}, |_, _, _| {}));
     prepared.end(threads);
 }
 
@@ -99,19 +99,26 @@ impl<'a> Prepared<'a> {
         match self.total * PANEL {
             ..ONE_PART => 1,
             ONE_PART..FINE_PARTS if !finer => threads.count(),
-            _ => threads.count() * 4,
+            _ => threads.count() * 2,
         }
     }
 
-    /// Computes one of so many parts, and calls `then(product, panels, y)` for every product that it has panels of.
-    pub(crate) fn run_part(&self, part: usize, parts: usize, then: impl Fn(usize, Range<usize>, &Columns)) {
+    /// Computes one of so many parts. Calls `before(product, panel)` as it begins with a panel, and `then(product, panels, y)`
+    /// for every product that it has panels of.
+    pub(crate) fn run_part(
+        &self,
+        part: usize,
+        parts: usize,
+        before: impl Fn(usize, usize),
+        then: impl Fn(usize, Range<usize>, &Columns),
+    ) {
         let share = self.total * part / parts..self.total * (part + 1) / parts;
-        let mut before = 0;
+        let mut done = 0;
         for (i, job) in self.jobs.iter().enumerate() {
-            let panels = job.panels(before, &share);
-            before += job.total_cost();
+            let panels = job.panels(done, &share);
+            done += job.total_cost();
             if !panels.is_empty() {
-                job.run(self.isa, panels.clone(), &self.scratch);
+                job.run(self.isa, panels.clone(), &self.scratch, |panel| before(i, panel));
                 then(i, panels, &job.y);
             }
         }
@@ -179,7 +186,7 @@ impl Job<'_> {
         first(share.start)..first(share.end)
     }
 
-    fn run(&self, isa: Isa, panels: Range<usize>, scratch: &Scratch) {
+    fn run(&self, isa: Isa, panels: Range<usize>, scratch: &Scratch, before: impl Fn(usize)) {
         let x = &scratch.prepared[self.x];
         let (tiling, inputs, form) = (x.tiling(), self.matrix.inputs(), self.matrix.form());
         let row_bytes = inputs * if form.quantized() { 1 } else { 4 };
@@ -193,6 +200,7 @@ impl Job<'_> {
             let rows = tiling.rows(tiles.end - 1).end - start;
             let parts = Parts::new(form, inputs, tiles.len());
             for p in panels.clone() {
+                before(p);
                 let panel = self.matrix.packed.panel(p);
                 let next: &[Line] = if p + 1 < panels.end { self.matrix.packed.panel(p + 1).lines } else { &[] };
                 let steps = parts.count() * tiles.len();

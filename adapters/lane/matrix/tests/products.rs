@@ -1,7 +1,8 @@
 //! Products against a plain f64 reference, and the law that the batch changes no bit.
 
 use cairn_matrix::{
-    Changes, Form, LowRank, Matrix, MatrixError, Product, Threads, Write, multiply_adapted, multiply_all,
+    Changes, Factor, FactorForm, Form, LowRank, Matrix, MatrixError, Product, Threads, Write, multiply_adapted,
+    multiply_all,
 };
 use proptest::prelude::*;
 
@@ -166,9 +167,12 @@ fn low_rank_updates_add_to_the_base() {
     let w = matrix(80, inp, Form::F32, 2);
     let mut before = vec![0.0; 12 * 80];
     w.multiply(&threads, &x, 12, &mut before);
-    let adapters: Vec<(Matrix, Matrix)> = [4, 16, 64]
+    let factor = |out: usize, inp: usize, form: FactorForm, seed: usize| {
+        Factor::new(&numbers(out * inp, seed as u64), out, inp, form).unwrap()
+    };
+    let adapters: Vec<(Factor, Factor)> = [4, 16, 64]
         .into_iter()
-        .map(|r| (matrix(r, inp, Form::F32, r as u64), matrix(80, r, Form::F16, r as u64 + 1)))
+        .map(|r| (factor(r, inp, FactorForm::F32, r), factor(80, r, FactorForm::F16, r + 1)))
         .collect();
     let (mut changes, mut start) = (Changes::default(), 0);
     for ((a, b), rows) in adapters.iter().zip(rows) {
@@ -180,7 +184,15 @@ fn low_rank_updates_add_to_the_base() {
     multiply_adapted(&threads, products, &changes, &mut Vec::new());
     start = 0;
     for ((a, b), rows) in adapters.iter().zip(rows) {
-        let (a, b) = (dequantized(a), dequantized(b));
+        let rows_of = |factor: &Factor| -> Vec<Vec<f32>> {
+            let row = |o| {
+                let mut row = vec![0.0; factor.inputs()];
+                factor.row(o, &mut row);
+                row
+            };
+            (0..factor.outputs()).map(row).collect()
+        };
+        let (a, b) = (rows_of(a), rows_of(b));
         for row in start..start + rows {
             let dot =
                 |w: &[f32]| -> f64 { w.iter().zip(&x[row * inp..]).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum() };
