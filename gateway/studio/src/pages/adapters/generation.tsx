@@ -7,6 +7,7 @@ import { Button } from "../../ui/button";
 import { Dialog } from "../../ui/dialog";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, bytes, count, Hash, plural } from "../../ui/text";
 import { CompatibilityReport, type Report } from "./report";
 
@@ -134,16 +135,7 @@ export function Users({ base, name, current }: { base: string; name: string; cur
             <Empty title="Nobody has asked it yet">Answers are counted here by who asked.</Empty>
           ) : (
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">Subject</th>
-                  <th scope="col">Generation</th>
-                  <th scope="col" className="number">
-                    Answers
-                  </th>
-                  <th scope="col">Last</th>
-                </tr>
-              </thead>
+              <TableHead columns={["Subject", "Generation", { number: "Answers" }, "Last"]} />
               <tbody>
                 {data.map((use) => (
                   <tr key={`${use.subject} ${use.generation}`}>

@@ -2,6 +2,7 @@
 import type { Schemas } from "../../api/client";
 import { Button } from "../../ui/button";
 import { Badge, Waiting } from "../../ui/feedback";
+import { TableHead } from "../../ui/table";
 import { Ago, Hash } from "../../ui/text";
 
 const WORDS: Record<string, string> = { publish: "published", rollback: "rolled back" };
@@ -40,17 +41,7 @@ export function History({
       {steps && (
         <div className="table-scroll">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Generation</th>
-                <th scope="col">Step</th>
-                <th scope="col">By</th>
-                <th scope="col">When</th>
-                <th scope="col">
-                  <span className="hidden-visually">Actions</span>
-                </th>
-              </tr>
-            </thead>
+            <TableHead columns={["Generation", "Step", "By", "When", { hidden: "Actions" }]} />
             <tbody>
               {steps.map((step) => (
                 <tr key={`${step.at}${step.generation}${step.action}`}>

@@ -14,6 +14,7 @@ import { Ago, Hash } from "../../ui/text";
 import { Unnamed } from "./unnamed";
 import { UploadDialog } from "./upload";
 import "./adapters.css";
+import { TableHead } from "../../ui/table";
 
 export function Adapters() {
   const caller = useCaller();
@@ -76,16 +77,7 @@ function OfBase({ base, mayUpload }: { base: Schemas["Model"]; mayUpload: boolea
             </Empty>
           ) : (
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Generation</th>
-                  <th scope="col">On trial</th>
-                  <th scope="col">Shared with</th>
-                  <th scope="col">Owner</th>
-                  <th scope="col">Changed</th>
-                </tr>
-              </thead>
+              <TableHead columns={["Name", "Generation", "On trial", "Shared with", "Owner", "Changed"]} />
               <tbody>
                 {data.map((alias) => (
                   <tr key={alias.name}>

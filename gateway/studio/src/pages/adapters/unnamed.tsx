@@ -8,6 +8,7 @@ import { Confirm, Dialog } from "../../ui/dialog";
 import { ErrorNote } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, bytes, Hash } from "../../ui/text";
 import { ReportButton, TrainedBriefly } from "./generation";
 
@@ -28,19 +29,9 @@ export function Unnamed({ base }: { base: string }) {
       <p className="quiet small">Yours, and in no use: a request can only name what has a name.</p>
       <TableCard label="Generations without a name">
         <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">Generation</th>
-              <th scope="col">Trained on</th>
-              <th scope="col">Stored</th>
-              <th scope="col" className="number">
-                Size
-              </th>
-              <th scope="col">
-                <span className="hidden-visually">Actions</span>
-              </th>
-            </tr>
-          </thead>
+          <TableHead
+            columns={["Generation", "Trained on", "Stored", { number: "Size" }, { hidden: "Actions" }]}
+          />
           <tbody>
             {unnamed.map((one) => (
               <tr key={one.generation}>

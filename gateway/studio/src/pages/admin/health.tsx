@@ -7,6 +7,7 @@ import { TableCard } from "../../ui/scroll";
 import { count } from "../../ui/text";
 import { mean, parseMetrics, total } from "./metrics";
 import "../home/home.css";
+import { TableHead } from "../../ui/table";
 
 export function Health() {
   const ready = useQuery({ ...health, refetchInterval: 5_000 });
@@ -70,17 +71,7 @@ function Routes({ samples }: { samples: { labels: Record<string, string>; value:
   return (
     <TableCard label="Requests by route">
       <table className="table">
-        <thead>
-          <tr>
-            <th scope="col">Route</th>
-            <th scope="col" className="number">
-              Requests
-            </th>
-            <th scope="col" className="number">
-              Refused or failed
-            </th>
-          </tr>
-        </thead>
+        <TableHead columns={["Route", { number: "Requests" }, { number: "Refused or failed" }]} />
         <tbody>
           {sorted.map(([route, { all, bad }]) => (
             <tr key={route}>

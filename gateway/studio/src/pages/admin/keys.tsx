@@ -9,6 +9,7 @@ import { Confirm, Dialog } from "../../ui/dialog";
 import { Badge, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, CopyButton, count } from "../../ui/text";
 import { KeyFields, type KeyFieldsValue, limitsOf } from "./key-fields";
 
@@ -32,18 +33,7 @@ export function Keys() {
       {data && (
         <TableCard label="API keys">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Subject</th>
-                <th scope="col">Roles</th>
-                <th scope="col">Limits</th>
-                <th scope="col">Made</th>
-                <th scope="col">Ends</th>
-                <th scope="col">
-                  <span className="hidden-visually">Actions</span>
-                </th>
-              </tr>
-            </thead>
+            <TableHead columns={["Subject", "Roles", "Limits", "Made", "Ends", { hidden: "Actions" }]} />
             <tbody>
               {data.map((key) => (
                 <tr key={key.id}>

@@ -9,6 +9,7 @@ import { Dialog } from "../../ui/dialog";
 import { Badge, Bar, Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { bytes, count } from "../../ui/text";
 
 type Quota = Schemas["AdapterQuota"];
@@ -49,18 +50,9 @@ function KeyLimits() {
             <Empty title="No key has a limit">Every key may be used without end.</Empty>
           ) : (
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">Subject</th>
-                  <th scope="col">Key</th>
-                  <th scope="col" className="number">
-                    Requests a minute
-                  </th>
-                  <th scope="col" className="number">
-                    Tokens a day
-                  </th>
-                </tr>
-              </thead>
+              <TableHead
+                columns={["Subject", "Key", { number: "Requests a minute" }, { number: "Tokens a day" }]}
+              />
               <tbody>
                 {limited.map(({ id, subject, limits }) => (
                   <tr key={id}>
@@ -110,17 +102,7 @@ function Quotas() {
               <Empty title="Nobody stores an adapter yet">Owners are listed here once they do.</Empty>
             ) : (
               <table className="table">
-                <thead>
-                  <tr>
-                    <th scope="col">Owner</th>
-                    <th scope="col">Adapters</th>
-                    <th scope="col">Size</th>
-                    <th scope="col">Quota</th>
-                    <th scope="col">
-                      <span className="hidden-visually">Actions</span>
-                    </th>
-                  </tr>
-                </thead>
+                <TableHead columns={["Owner", "Adapters", "Size", "Quota", { hidden: "Actions" }]} />
                 <tbody>
                   {data.data.map((quota) => (
                     <Row key={quota.owner} quota={quota} onChange={() => setSetting(quota)} />

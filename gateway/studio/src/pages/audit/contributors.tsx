@@ -10,6 +10,7 @@ import { Button } from "../../ui/button";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, plural } from "../../ui/text";
 import { ProofsOf } from "./export";
 import { dayAfter } from "./period";
@@ -125,20 +126,9 @@ function Found({
         )}
         <TableCard label="Every use">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">When</th>
-                <th scope="col">Answer</th>
-                <th scope="col">Datanet</th>
-                <th scope="col">Contributor</th>
-                <th scope="col" className="number">
-                  Share
-                </th>
-                <th scope="col" className="number">
-                  Entry
-                </th>
-              </tr>
-            </thead>
+            <TableHead
+              columns={["When", "Answer", "Datanet", "Contributor", { number: "Share" }, { number: "Entry" }]}
+            />
             <tbody>
               {ledger.lines
                 .slice(-LINES)
@@ -177,22 +167,16 @@ function Totals({
   return (
     <TableCard label="By contributor and month">
       <table className="table">
-        <thead>
-          <tr>
-            <th scope="col">Contributor</th>
-            <th scope="col">Datanet</th>
-            <th scope="col">Month</th>
-            <th scope="col" className="number">
-              Answers
-            </th>
-            <th scope="col" className="number">
-              Measured
-            </th>
-            <th scope="col" className="number">
-              Sum of shares
-            </th>
-          </tr>
-        </thead>
+        <TableHead
+          columns={[
+            "Contributor",
+            "Datanet",
+            "Month",
+            { number: "Answers" },
+            { number: "Measured" },
+            { number: "Sum of shares" },
+          ]}
+        />
         <tbody>
           {totals.map((one) => (
             <tr key={`${one.month} ${one.datanet} ${one.contributor}`}>

@@ -9,6 +9,7 @@ import { Button } from "../../ui/button";
 import { Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, count, Hash, plural } from "../../ui/text";
 import { parseEntry } from "../../verify";
 import { KINDS, type Kind, type Place, type Said, said } from "./entry-words";
@@ -124,16 +125,7 @@ export function Entries({ now }: { now: Checkpoint }) {
       {found && found.length > 0 && (
         <TableCard label="Entries of the log">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col" className="number">
-                  Entry
-                </th>
-                <th scope="col">When</th>
-                <th scope="col">What it says</th>
-                <th scope="col">Hash</th>
-              </tr>
-            </thead>
+            <TableHead columns={[{ number: "Entry" }, "When", "What it says", "Hash"]} />
             <tbody>
               {found.slice(0, shown).map((row) => (
                 <tr key={row.index} data-sought={row.index === wanted || undefined}>

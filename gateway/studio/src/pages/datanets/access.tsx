@@ -8,6 +8,7 @@ import { Confirm } from "../../ui/dialog";
 import { Empty, ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { SelectField, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, date, Hash, plural } from "../../ui/text";
 import { Requests } from "./requests";
 
@@ -78,19 +79,9 @@ export function Access({ datanet }: { datanet: Schemas["Datanet"] }) {
             </Empty>
           ) : (
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">Who</th>
-                  <th scope="col">May</th>
-                  <th scope="col">Rows</th>
-                  <th scope="col">Granted by</th>
-                  <th scope="col">When</th>
-                  <th scope="col">Until</th>
-                  <th scope="col">
-                    <span className="hidden-visually">Actions</span>
-                  </th>
-                </tr>
-              </thead>
+              <TableHead
+                columns={["Who", "May", "Rows", "Granted by", "When", "Until", { hidden: "Actions" }]}
+              />
               <tbody>
                 {data.map((one) => (
                   <tr key={one.id}>
@@ -225,20 +216,9 @@ function TrainedOn({ name }: { name: string }) {
       <h2 id="trained-on">Adapters trained on it</h2>
       <TableCard label="Adapters trained on it">
         <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">Adapter</th>
-              <th scope="col">Generation</th>
-              <th scope="col">Whose</th>
-              <th scope="col" className="number">
-                Learnt
-              </th>
-              <th scope="col" className="number">
-                Held out
-              </th>
-              <th scope="col">When</th>
-            </tr>
-          </thead>
+          <TableHead
+            columns={["Adapter", "Generation", "Whose", { number: "Learnt" }, { number: "Held out" }, "When"]}
+          />
           <tbody>
             {data.map((one) => (
               <tr key={one.job}>

@@ -11,6 +11,7 @@ import { Badge, Bar, ErrorNote, Note, Spinner } from "../../ui/feedback";
 import { Checkbox, SelectField, TextField } from "../../ui/field";
 import { More } from "../../ui/more";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, bytes, count, moment, plural } from "../../ui/text";
 import { asParameter, FIELDS, guess, type Mapping } from "./mapping";
 import { type Format, formatOf, Near, Preview, Rejected, send as sendFiles, useExamination } from "./preview";
@@ -431,14 +432,7 @@ function Past({ jobs: past }: { jobs: Job[] }) {
       <h2>Earlier</h2>
       <TableCard label="Earlier additions">
         <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">State</th>
-              <th scope="col">Outcome</th>
-              <th scope="col">By</th>
-              <th scope="col">When</th>
-            </tr>
-          </thead>
+          <TableHead columns={["State", "Outcome", "By", "When"]} />
           <tbody>
             {past.map((job) => (
               <tr key={job.id}>

@@ -6,6 +6,7 @@ import { api, body, type Schemas } from "../../api/client";
 import { Button } from "../../ui/button";
 import { ErrorNote, Note, Waiting } from "../../ui/feedback";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { count } from "../../ui/text";
 
 /** As many as one request gives. */
@@ -40,20 +41,14 @@ export function Contributors({ datanet }: { datanet: Schemas["Datanet"] }) {
       {rows.length > 0 && (
         <TableCard label="Contributors">
           <table className="table">
-            <thead>
-              <tr>
-                <th scope="col">Contributor</th>
-                <th scope="col" className="number">
-                  Datapoints
-                </th>
-                <th scope="col" className="number">
-                  Answers that drew on them
-                </th>
-                <th scope="col">
-                  <span className="hidden-visually">Ledger</span>
-                </th>
-              </tr>
-            </thead>
+            <TableHead
+              columns={[
+                "Contributor",
+                { number: "Datapoints" },
+                { number: "Answers that drew on them" },
+                { hidden: "Ledger" },
+              ]}
+            />
             <tbody>
               {rows.map(([contributor, number]) => (
                 <tr key={contributor}>

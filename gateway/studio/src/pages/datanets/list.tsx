@@ -18,6 +18,7 @@ import { Inbox } from "./inbox";
 import { Mine } from "./mine";
 import { AccessBadge } from "./request-card";
 import "./datanets.css";
+import { TableHead } from "../../ui/table";
 
 export function Datanets() {
   const caller = useCaller();
@@ -78,18 +79,7 @@ const TABS = [
 function List({ datanets: listed }: { datanets: Schemas["Datanet"][] }) {
   return (
     <table className="table">
-      <thead>
-        <tr>
-          <th scope="col">Name</th>
-          <th scope="col">Licence</th>
-          <th scope="col" className="number">
-            Datapoints
-          </th>
-          <th scope="col">Access</th>
-          <th scope="col">Owner</th>
-          <th scope="col">Created</th>
-        </tr>
-      </thead>
+      <TableHead columns={["Name", "Licence", { number: "Datapoints" }, "Access", "Owner", "Created"]} />
       <tbody>
         {listed.map((datanet) => (
           <tr key={datanet.name}>

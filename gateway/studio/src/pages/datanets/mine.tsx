@@ -7,6 +7,7 @@ import { useCaller } from "../../api/roles";
 import { Badge, Empty, ErrorNote, Waiting } from "../../ui/feedback";
 import { More } from "../../ui/more";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { date, Hash, moment, plural } from "../../ui/text";
 import { Away } from "./away";
 import { Offer } from "./offers";
@@ -60,17 +61,7 @@ function Grants() {
             <Empty title="No grants">What you own or what is public you may use without one.</Empty>
           ) : (
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">Datanet</th>
-                  <th scope="col">For</th>
-                  <th scope="col">Rows</th>
-                  <th scope="col">From</th>
-                  <th scope="col">Until</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Entry</th>
-                </tr>
-              </thead>
+              <TableHead columns={["Datanet", "For", "Rows", "From", "Until", "State", "Entry"]} />
               <tbody>
                 {data.map((one) => (
                   <tr key={one.id}>

@@ -7,6 +7,7 @@ import { save } from "../../trail/names";
 import { Button } from "../../ui/button";
 import { ErrorNote, Spinner } from "../../ui/feedback";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { Ago, count, Hash } from "../../ui/text";
 
 export function Snapshots({ name }: { name: string }) {
@@ -20,22 +21,16 @@ export function Snapshots({ name }: { name: string }) {
       </p>
       <TableCard label="Versions">
         <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">Version</th>
-              <th scope="col" className="number">
-                Datapoints
-              </th>
-              <th scope="col">Root</th>
-              <th scope="col" className="number">
-                Log entry
-              </th>
-              <th scope="col">When</th>
-              <th scope="col">
-                <span className="hidden-visually">Actions</span>
-              </th>
-            </tr>
-          </thead>
+          <TableHead
+            columns={[
+              "Version",
+              { number: "Datapoints" },
+              "Root",
+              { number: "Log entry" },
+              "When",
+              { hidden: "Actions" },
+            ]}
+          />
           <tbody>
             {data.map((one) => (
               <tr key={one.number}>

@@ -7,6 +7,7 @@ import { Button } from "../../ui/button";
 import { Badge, ErrorNote, Note } from "../../ui/feedback";
 import { SelectField, Switch, TextField } from "../../ui/field";
 import { TableCard } from "../../ui/scroll";
+import { TableHead } from "../../ui/table";
 import { useRefresh } from "./request-card";
 
 type Terms = Schemas["Terms"];
@@ -241,14 +242,7 @@ function Tried({ result }: { result: Schemas["SimulationResult"] }) {
       )}
       <TableCard label="Who would be granted">
         <table className="table">
-          <thead>
-            <tr>
-              <th scope="col">Who</th>
-              <th scope="col">For</th>
-              <th scope="col">Outcome</th>
-              <th scope="col">Why</th>
-            </tr>
-          </thead>
+          <TableHead columns={["Who", "For", "Outcome", "Why"]} />
           <tbody>
             {result.applicants.each.map(({ application, evaluation }) => (
               <tr key={`${application.actor} ${application.purposes} ${application.commercial}`}>

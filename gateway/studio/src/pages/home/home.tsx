@@ -15,6 +15,7 @@ import { currentSettings, keepSettings, useThreads } from "../chat/store";
 import { trainings } from "../train/queries";
 import { isLive, nameOf, type Job as Run, type Step as TrainingStep } from "../train/shapes";
 import "./home.css";
+import { TableHead } from "../../ui/table";
 
 export function Home() {
   const caller = useCaller();
@@ -362,16 +363,7 @@ function Datanets({ datanets: listed }: { datanets: Schemas["Datanet"][] | undef
   return (
     <TableCard label="Datanets">
       <table className="table">
-        <thead>
-          <tr>
-            <th scope="col">Datanet</th>
-            <th scope="col">Licence</th>
-            <th scope="col" className="number">
-              Datapoints
-            </th>
-            <th scope="col">Access</th>
-          </tr>
-        </thead>
+        <TableHead columns={["Datanet", "Licence", { number: "Datapoints" }, "Access"]} />
         <tbody>
           {listed.map((datanet) => (
             <tr key={datanet.name}>

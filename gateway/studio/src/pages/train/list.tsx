@@ -12,6 +12,7 @@ import { Ago } from "../../ui/text";
 import { trainings } from "./queries";
 import { dataOf, isLive, type Job, methodOf, nameOf, type Step } from "./shapes";
 import "./train.css";
+import { TableHead } from "../../ui/table";
 
 const TONES = {
   succeeded: "good",
@@ -80,21 +81,17 @@ export function Train() {
         <div className="stack-s">
           <TableCard label="Runs">
             <table className="table">
-              <thead>
-                <tr>
-                  <th scope="col">
-                    <span className="hidden-visually">Compare</span>
-                  </th>
-                  <th scope="col">Run</th>
-                  <th scope="col">Status</th>
-                  <th scope="col">Learns from</th>
-                  <th scope="col">Method</th>
-                  <th scope="col" className="number">
-                    Loss
-                  </th>
-                  <th scope="col">Started</th>
-                </tr>
-              </thead>
+              <TableHead
+                columns={[
+                  { hidden: "Compare" },
+                  "Run",
+                  "Status",
+                  "Learns from",
+                  "Method",
+                  { number: "Loss" },
+                  "Started",
+                ]}
+              />
               <tbody>
                 {data.map((job) => (
                   <Row key={job.id} job={job} picked={picked.includes(job.id)} onPick={pick} />
