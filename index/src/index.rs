@@ -194,13 +194,6 @@ impl Index {
         Ok(indexed.collect())
     }
 
-    /// Takes over what another process wrote; waits for an ingest of this one.
-    pub async fn refresh(&self, name: &DatanetName) -> Result<Snapshot, IndexError> {
-        let datanet = self.datanet(name)?;
-        let writer = datanet.writer.lock().await;
-        datanet.refresh(&writer).await
-    }
-
     /// Brings a datanet up to what the process that writes has written, opening it where it is new here. `noted` is the last
     /// snapshot that the writer told of: a datanet that does not have it is another of the same name, and opened anew. For an
     /// index that was opened to read.

@@ -1,40 +1,71 @@
 //! Several gateways on one index: a primary and replicas, over a PostgreSQL server, one place of datanets and one of adapters.
-//! Run under `scripts/with_postgres.py`; a database in a file is one gateway's.
+//! Run under `scripts/with_postgres.py`; a database in a file is one gateway's. Under `scripts/with_s3.py` as well, the
+//! places are in a bucket.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use cairn_tests::{Client, Gateway, MODEL, Setup, golden, pack, unique, verify_both};
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
 
-/// A primary, a replica of it, and the administrator at the replica; none on SQLite.
-fn pair() -> Option<(Gateway, Gateway, Client)> {
+/// A primary and what makes a replica of it; none on SQLite.
+fn primary() -> Option<(Gateway, Setup)> {
     std::env::var_os("CAIRN_TEST_POSTGRES")?;
-    let primary = Setup::new().prepare();
-    let shared = primary.scratch().to_owned();
-    let settings = [
-        ("data.datanets_uri", shared.join("datanets").to_string_lossy().into_owned()),
-        ("adapters.objects_uri", format!("file://{}", shared.join("objects").display())),
-    ];
-    std::fs::create_dir(shared.join("objects")).unwrap();
-    let mut primary = primary;
+    let mut primary = Setup::new().prepare();
+    let settings = shared(primary.scratch());
     for (key, value) in &settings {
         primary.set(key, value);
     }
     primary.start();
     let made = primary.cli(&["keys", "create", "west", "--role", "replica"]);
     assert!(made.ok(), "{made}");
-    let key = shared.join("replica.key");
+    let key = primary.scratch().join("replica.key");
     std::fs::write(&key, &made.stdout).unwrap();
-    let mut setup = Setup::new()
+    let mut replica = Setup::new()
         .set("replica.primary", primary.url())
         .set("replica.key_file", key.to_string_lossy())
         .set("database.url", primary.database_url().unwrap());
     for (key, value) in &settings {
-        setup = setup.set(key, value);
+        replica = replica.set(key, value);
     }
-    let replica = setup.start();
+    Some((primary, replica))
+}
+
+/// Where datanets and adapters lie: directories, or a bucket where `scripts/with_s3.py` made one.
+fn shared(dir: &Path) -> Vec<(String, String)> {
+    let Ok(endpoint) = std::env::var("CAIRN_TEST_S3") else {
+        std::fs::create_dir(dir.join("objects")).unwrap();
+        let datanets = dir.join("datanets").to_string_lossy().into_owned();
+        let objects = format!("file://{}", dir.join("objects").display());
+        return [("data.datanets_uri", datanets), ("adapters.objects_uri", objects)]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into();
+    };
+    let prefix = unique("replicas");
+    let mut settings = Vec::new();
+    for (uri, storage, place) in [
+        ("data.datanets_uri", "data.datanets_storage", "datanets"),
+        ("adapters.objects_uri", "adapters.objects_storage", "objects"),
+    ] {
+        settings.push((uri.to_owned(), format!("s3://cairn/{prefix}/{place}")));
+        for (option, value) in [
+            ("endpoint", endpoint.as_str()),
+            ("allow_http", "true"),
+            ("region", "us-east-1"),
+            ("access_key_id", "tests"),
+            ("secret_access_key", "tests"),
+        ] {
+            settings.push((format!("{storage}.{option}"), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// A primary, a replica of it, and the administrator at the replica; none on SQLite.
+fn pair() -> Option<(Gateway, Gateway, Client)> {
+    let (primary, replica) = primary()?;
+    let replica = replica.start();
     let admin = replica.client(primary.admin().credential());
     Some((primary, replica, admin))
 }
@@ -161,4 +192,29 @@ async fn a_replica_serves_adapters_and_measures_influence_and_may_do_nothing_els
     west.post("/v1/log/entries", record["record"].clone()).await.error(404, "not_found");
     here.post("/v1/log/entries", record["record"].clone()).await.error(403, "insufficient_scope");
     drop(replica);
+}
+
+/// The primary logged a record, and the replica heard nothing of it.
+#[tokio::test]
+async fn an_answer_that_was_lost_on_the_way_has_its_record_after_the_primarys_next_start() {
+    let Some((mut primary, _replica, there)) = pair() else { return };
+    let answered = there.chat(json!({"ask": "Where does a heron stand?", "max_tokens": 4})).await;
+    let (id, index) = (answered["attribution"]["id"].as_str().unwrap(), &answered["attribution"]["receipt"]["index"]);
+    primary.sql(&format!("UPDATE attributions SET log_index = NULL WHERE id = '{id}'"));
+    let path = format!("/v1/attributions/{id}");
+    assert_ne!(primary.admin().get(&path).await.status, 200);
+    primary.kill9();
+    primary.start();
+    let record = primary.admin().get(&path).await.ok();
+    assert_eq!(&record["receipt"]["index"], index, "{record}");
+}
+
+#[tokio::test]
+async fn a_replica_of_another_version_does_not_start() {
+    let Some((primary, replica)) = primary() else { return };
+    let last = "(SELECT max(version) FROM cairn_migrations)";
+    primary.sql(&format!("UPDATE cairn_migrations SET checksum = '\\x00' WHERE version = {last}"));
+    let mut replica = replica.prepare();
+    assert!(replica.try_start().is_err());
+    assert!(replica.log_tail().contains("another version's"), "{}", replica.log_tail());
 }

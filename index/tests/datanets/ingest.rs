@@ -181,11 +181,11 @@ async fn a_reader_in_another_process_catches_up() {
     let reader = open(dir.path(), &embedder).await;
     let report = writer.ingest(&name, drafts(["a tree", "a heap"]), options(dir.path())).await.unwrap();
     assert_eq!(reader.snapshot(&name).unwrap().size, 0);
-    same_rows(&reader.refresh(&name).await.unwrap(), &report.snapshot);
+    same_rows(&reader.follow(&name, None).await.unwrap(), &report.snapshot);
     check_all_proofs(&reader, "facts").await;
     // And it may write on from there.
     let report = reader.ingest(&name, drafts(["a list"]), options(dir.path())).await.unwrap();
-    same_rows(&writer.refresh(&name).await.unwrap(), &report.snapshot);
+    same_rows(&writer.follow(&name, None).await.unwrap(), &report.snapshot);
     check_all_proofs(&writer, "facts").await;
 }
 
