@@ -49,8 +49,8 @@ def main(program, python, model_dir, dictionary, report, rounds=3):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False, encoding="utf-8") as file:
         file.writelines(json.dumps(text) + "\n" for text in texts)
     sides = {
-        "Cairn": [program, model_dir, file.name, str(THREADS)],
-        "Cairn in eight bits": [program, model_dir, file.name, str(THREADS), "q8_0"],
+        "Cairn in float32": [program, model_dir, file.name, str(THREADS)],
+        "Cairn in eight bits, the default": [program, model_dir, file.name, str(THREADS), "q8_0"],
         "sentence-transformers": [python, os.path.abspath(__file__), "--peer", model_dir, file.name, str(THREADS)],
     }
     found = {name: [] for name in sides}
@@ -80,8 +80,8 @@ def main(program, python, model_dir, dictionary, report, rounds=3):
         out.write(f"""# How fast are texts embedded?
 
 Written by `./loadtest/run embedding`: all-MiniLM-L6-v2, {TEXTS} entries of FOLDOC of which the first 256 tokens count, {THREADS} threads,
-{rounds} rounds in turns, medians. sentence-transformers computes in float32; in eight bits (`retrieval.embedding_form = "q8_0"`) is how
-Cairn may.
+{rounds} rounds in turns, medians. sentence-transformers computes in float32. What eight bits (`retrieval.embedding_form`) do
+to retrieval is in [retrieval.md](retrieval.md).
 
 | | texts/s | times as many | a query of at most 12 words | times as fast | least cosine with sentence-transformers' vector |
 | --- | --- | --- | --- | --- | --- |

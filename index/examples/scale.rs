@@ -234,6 +234,12 @@ async fn measure(index: &Index, world: &World) -> Result<Value, Failure> {
         }
         insert_times(&mut found, round, times);
     }
+    let (mut times, mut tens) = (Vec::new(), Vec::new());
+    for vector in &vectors {
+        let query = Query { candidates: 10, ..near(vector, None) };
+        tens.push(places(index, query, &mut times).await?);
+    }
+    insert_times(&mut found, "ten", times);
     let filters = [("filter_thousandth", "contributor = \"contributor-7\""), ("filter_tenth", "metadata.tenth = 3")];
     let mut filtered = Vec::new();
     for (name, filter) in filters {
@@ -255,6 +261,7 @@ async fn measure(index: &Index, world: &World) -> Result<Value, Failure> {
     found.insert("resident_mib".to_owned(), json!(resident_mib()));
     let [all, thousandth, tenth] = nearest_of_all(world, snapshot.size, &vectors);
     found.insert("recall_10".to_owned(), json!(recall(&tops, &all)));
+    found.insert("ten_recall_10".to_owned(), json!(recall(&tens, &all)));
     for ((name, tops), truth) in filtered.iter().zip([&thousandth, &tenth]) {
         found.insert(format!("{name}_recall"), json!(recall(tops, truth)));
     }

@@ -50,8 +50,9 @@ impl Index {
             Way::Nothing => return Ok(Vec::new()),
             Way::Scan => search.bypass_vector_index(),
             Way::Partitions { least, again } => {
-                let again = u32::try_from(again).unwrap_or(u32::MAX);
-                search.minimum_nprobes(least)?.maximum_nprobes(None)?.refine_factor(again)
+                let search = search.minimum_nprobes(least)?.maximum_nprobes(None)?;
+                // As many as are asked for are weighed below, by the vectors that come with them.
+                if again == 1 { search } else { search.refine_factor(u32::try_from(again).unwrap_or(u32::MAX)) }
             }
         };
         // Before the nearest are sought, so that as many are found as the rows have.
@@ -74,7 +75,7 @@ impl Index {
             return Ok(Way::Scan);
         }
         let Some(condition) = &searched.condition else {
-            return Ok(Way::Partitions { least: PARTITIONS, again: 1 });
+            return Ok(Way::Partitions { least: PARTITIONS, again: WEIGHED.div_ceil(query.candidates.max(1)) });
         };
         let left = self.rows_left(searched, condition).await?;
         Ok(match left {
@@ -107,6 +108,8 @@ impl Index {
 
 /// Partitions that are asked at least.
 const PARTITIONS: usize = 16;
+/// Rows that are weighed once more at least, however few are asked for.
+const WEIGHED: usize = 50;
 /// More partitions than there can be.
 const ALL: usize = 1 << 20;
 /// Most rows that are all weighed, where a filter leaves them: so many are fetched one by one in some milliseconds.
