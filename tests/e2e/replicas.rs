@@ -206,7 +206,7 @@ async fn an_answer_that_was_lost_on_the_way_has_its_record_after_the_primarys_ne
     primary.kill9();
     primary.start();
     let record = primary.admin().get(&path).await.ok();
-    assert_eq!(&record["receipt"]["index"], index, "{record}");
+    assert_eq!(&record["attribution"]["receipt"]["index"], index, "{record}");
 }
 
 #[tokio::test]
