@@ -206,15 +206,15 @@ def main(examples, python, model, dicts, work, report, picture, *flags):
                        str(plan["questions"])], "dictionaries")[-1]
         of_words = today
     with open(kept, "w", encoding="utf-8") as out:
-        json.dump({"steps": steps, "chroma": theirs, "rows_on": today, "dictionaries": found, "dictionaries_on": of_words}, out, indent=1)
+        json.dump({"steps": steps, "chroma": theirs, "dictionaries": found, "dictionaries_on": of_words}, out, indent=1)
     os.makedirs(os.path.dirname(picture), exist_ok=True)
     draw(steps, picture)
     quick = "**A quick run, to see that it works; the figures mean little.** " if "--quick" in flags else ""
     with open(report, "w", encoding="utf-8") as out:
         out.write(f"""# Retrieval at scale
 
-{quick}Written by `./loadtest/run retrieval`: {os.cpu_count()} cores of {processor()}; the rows and Chroma on {today}, the dictionaries on
-{of_words}. How searches are ranked, and how quality is measured on one
+{quick}Written by `./loadtest/run retrieval`: {os.cpu_count()} cores of {processor()}; the rows and Chroma on {today}, the dictionaries {"in an earlier run on" if before else "on"}
+{of_words}, all embedded in eight bits. How searches are ranked, and how quality is measured on one
 dictionary, is in [retrieval.md](retrieval.md).
 
 {growth(steps, picture, report)}

@@ -9,6 +9,7 @@ use half::bf16;
 use crate::{
     Form, MatrixError,
     kernel::CHUNK,
+    matrix::{check_length, check_shape},
     packed::{LANES, Line, PANEL, Packed},
 };
 
@@ -46,13 +47,8 @@ impl Factor {
     /// # Errors
     /// If `data` is not `outputs * inputs` long or `inputs` is 0.
     pub fn new(data: &[f32], outputs: usize, inputs: usize, form: FactorForm) -> Result<Self, MatrixError> {
-        if inputs == 0 {
-            return Err(MatrixError::Shape { form: Form::F32, block: 1, inputs });
-        }
-        if data.len() != outputs * inputs {
-            let (unit, expected, found) = ("elements", outputs * inputs, data.len());
-            return Err(MatrixError::Length { outputs, inputs, unit, expected, found });
-        }
+        check_shape(Form::F32, inputs)?;
+        check_length(outputs, inputs, "elements", outputs * inputs, data.len())?;
         let held = match form {
             FactorForm::F32 => Held::Dense(Packed::from_f32(data, outputs, inputs)),
             FactorForm::F16 => Held::Dense(Packed::f16_from_f32(data, outputs, inputs)),

@@ -105,12 +105,12 @@ impl std::fmt::Debug for Matrix {
     }
 }
 
-fn check_shape(form: Form, inputs: usize) -> Result<(), MatrixError> {
+pub(crate) fn check_shape(form: Form, inputs: usize) -> Result<(), MatrixError> {
     let block = form.block();
     if inputs > 0 && inputs.is_multiple_of(block) { Ok(()) } else { Err(MatrixError::Shape { form, block, inputs }) }
 }
 
-fn check_length(
+pub(crate) fn check_length(
     outputs: usize,
     inputs: usize,
     unit: &'static str,
