@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use cairn_anchor::proof::origin_hash;
 use serde_json::{Value, json};
@@ -20,10 +21,19 @@ fn anchor(size: u64, root: u64) -> String {
     format!("0x{ANCHOR}{}{}{}", &origin_hash(LOG).to_string()[2..], word(size), word(root))
 }
 
-/// Sends a call from one of anvil's own accounts, which must succeed.
+/// Sends a call from one of anvil's own accounts, which must succeed. The node answers before it has made the block.
 async fn send(anvil: &Anvil, from: &Value, to: &str, data: String) {
     let hash = anvil.ask("eth_sendTransaction", json!([{"from": from, "to": to, "data": data}])).await;
-    assert_eq!(anvil.ask("eth_getTransactionReceipt", json!([hash])).await["status"], "0x1");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let receipt = loop {
+        let receipt = anvil.ask("eth_getTransactionReceipt", json!([hash])).await;
+        if !receipt.is_null() {
+            break receipt;
+        }
+        assert!(Instant::now() < deadline, "{hash} is in no block");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(receipt["status"], "0x1", "{receipt}");
 }
 
 fn keccak(text: &str) -> String {
