@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use cairn_adapters::peft::{self, Array};
-use cairn_matrix::{Factor, FactorForm, Form, Matrix, vector};
+use cairn_matrix::{Arena, Factor, FactorForm, Form, Matrix, vector};
 
 use crate::{
     AttachError, Config,
@@ -100,12 +100,26 @@ impl Attached {
             + vector(&self.norm)
     }
 
+    /// Moves all factors together, in the order in which a step reads them.
+    fn settle(&mut self) {
+        let linears = self.layers.iter_mut().flat_map(|layer| layer.linears.iter_mut().flatten()).chain(&mut self.head);
+        let factors: Vec<&mut Factor> =
+            linears.filter_map(|it| it.low_rank.as_mut()).flat_map(|(a, b)| [a, b]).collect();
+        let mut arena = Arena::with_capacity(factors.iter().map(|factor| factor.bytes()).sum());
+        factors.into_iter().for_each(|factor| factor.settle(&mut arena));
+    }
+
     /// What it changes in a linear layer.
     pub(crate) fn linear(&self, place: Place) -> Option<&LinearChange> {
         match place {
             Place::Layer(layer, of) => self.layers[layer].linears[of as usize].as_ref(),
             Place::Head => self.head.as_ref(),
         }
+    }
+
+    /// Whether it changes the head.
+    pub(crate) fn changes_head(&self) -> bool {
+        self.head.is_some() || self.saved_head.is_some()
     }
 
     /// Its own weights of a norm: [hidden].
@@ -153,6 +167,7 @@ pub(crate) fn attach(adapter: &peft::Adapter, config: &Config, weights: &Weights
     for (name, array) in &adapter.saved {
         save(&mut attached, name, array, &modules, (config, weights))?;
     }
+    attached.settle();
     Ok(attached)
 }
 

@@ -73,6 +73,19 @@ impl<'a> Batch<'a> {
         self.segments.last().map_or(0, |segment| segment.tokens.end)
     }
 
+    /// Copies the rows of x [tokens, width] to where they stand in the order of the step's rows.
+    pub(crate) fn in_order_of_rows(&self, x: &[f32], to: &mut [f32]) {
+        let width = x.len() / self.tokens().max(1);
+        let mut parts: Vec<&Part> = self.parts.iter().collect();
+        parts.sort_by_key(|part| part.row);
+        let mut to = to;
+        for part in parts {
+            let (here, rest) = to.split_at_mut(part.tokens * width);
+            here.copy_from_slice(&x[part.start * width..][..here.len()]);
+            to = rest;
+        }
+    }
+
     /// Moves the rows of x [tokens of `from`, width] that belong to this batch to the front, and cuts the rest off.
     pub(crate) fn narrow(&self, from: &Batch<'_>, x: &mut Vec<f32>) {
         let width = x.len() / from.tokens().max(1);

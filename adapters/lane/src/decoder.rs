@@ -10,7 +10,7 @@ use crate::{
     AttachError, Attached, Config, LoadError, Profile, Sequence, StepError, attach,
     batch::Batch,
     forward::{Forward, Scratch},
-    sequence::Layout,
+    sequence::{Layout, PAGE},
     source::{Opened, open},
     weights::Weights,
 };
@@ -60,6 +60,8 @@ pub enum Wanted {
 pub struct Decoder {
     config: Config,
     weights: Weights,
+    /// Of sequences.
+    layout: Layout,
     threads: Threads,
     /// Buffers of a step; a second one at the same time waits.
     scratch: Mutex<Scratch>,
@@ -73,7 +75,8 @@ impl Decoder {
     pub fn open(dir: &Path, options: &Options) -> Result<Self, LoadError> {
         let Opened { config, mut source } = open(dir)?;
         let weights = Weights::read(&config, source.as_mut(), options.form)?;
-        Ok(Self { config, weights, threads: Threads::new(options.threads.max(1)), scratch: Mutex::default() })
+        let layout = Layout::new(&config, weights.kept());
+        Ok(Self { config, weights, layout, threads: Threads::new(options.threads.max(1)), scratch: Mutex::default() })
     }
 
     /// The model's shape.
@@ -85,7 +88,7 @@ impl Decoder {
     /// A sequence without tokens.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
-        Sequence::new(Layout::new(&self.config))
+        Sequence::new(self.layout)
     }
 
     /// Prepares an adapter for this base, on threads of its own: a step at the same time shares the cores with them.
@@ -105,7 +108,7 @@ impl Decoder {
     /// Bytes of keys and values a token.
     #[must_use]
     pub fn kv_bytes_per_token(&self) -> usize {
-        self.config.layers * 2 * self.config.kv_width() * size_of::<f32>()
+        self.layout.page_bytes() / PAGE
     }
 
     /// Where the time of all steps so far went.

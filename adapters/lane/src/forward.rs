@@ -9,12 +9,12 @@
 //! Tokens of all rows stand below one another: every matrix is [tokens, width]. After the last block's keys and values,
 //! only tokens whose logits are wanted go on.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
-use cairn_matrix::{Matrix, Threads, vector};
+use cairn_matrix::{Between, Matrix, Threads, vector};
 
 use crate::{
-    Config, Profile, Row,
+    Attached, Config, Profile, Row,
     attach::{NormPlace, Place},
     attention::{self, Query},
     batch::{Batch, Segment},
@@ -43,7 +43,7 @@ pub(crate) struct Scratch {
     cos: Vec<f32>,
     sin: Vec<f32>,
     /// A x of adapters.
-    between: Vec<f32>,
+    between: Between,
     /// Logits in another order than the rows'.
     logits: Vec<f32>,
     attention: attention::Scratch,
@@ -217,27 +217,30 @@ impl Forward<'_> {
     /// Appends Head normed, in the order of the rows.
     fn head(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) {
         let (threads, weights, vocabulary) = (self.threads, self.weights, self.config.vocab_size);
-        let Scratch { normed, between, logits: buffer, profile, .. } = &mut *self.scratch;
+        let Scratch { normed, between, attended: ordered, logits: buffer, profile, .. } = &mut *self.scratch;
         let start = logits.len();
         logits.resize(start + batch.tokens() * vocabulary, 0.0);
         let y = &mut logits[start..];
         let linear = Linear { matrix: weights.head(), bias: None };
-        let mut head = [Output { place: Place::Head, linear, y: &mut *y }];
-        project(threads, &batch.segments, normed, &mut head, between, profile);
-        own_heads(threads, &batch.segments, linear.matrix, normed, y);
+        let mut head = |segments: &[Segment<'_>], x: &[f32], y: &mut [f32]| {
+            let mut head = [Output { place: Place::Head, linear, y: &mut *y }];
+            project(threads, segments, x, &mut head, between, profile);
+            own_heads(threads, segments, linear.matrix, x, y);
+        };
         if batch.parts.is_sorted_by_key(|part| part.row) {
-            return;
+            return head(&batch.segments, normed, y);
         }
         // Rows were put in the order of their adapters.
-        buffer.clear();
-        buffer.extend_from_slice(y);
-        let mut parts: Vec<_> = batch.parts.iter().collect();
-        parts.sort_by_key(|part| part.row);
-        let mut y = y;
-        for part in parts {
-            let (to, rest) = std::mem::take(&mut y).split_at_mut(part.tokens * vocabulary);
-            to.copy_from_slice(&buffer[part.start * vocabulary..][..to.len()]);
-            y = rest;
+        let changes = |(adapter, _): &(Arc<Attached>, f32)| adapter.changes_head();
+        if batch.segments.iter().any(|segment| segment.adapters.iter().any(changes)) {
+            buffer.resize(y.len(), 0.0);
+            head(&batch.segments, normed, buffer);
+            batch.in_order_of_rows(buffer, y);
+        } else {
+            // That is much less to move.
+            ordered.resize(normed.len(), 0.0);
+            batch.in_order_of_rows(normed, ordered);
+            head(&[Segment { tokens: 0..batch.tokens(), adapters: &[] }], ordered, y);
         }
     }
 }

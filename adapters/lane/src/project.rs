@@ -4,7 +4,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use cairn_matrix::{Changes, Gain, LowRank, Matrix, Product, Threads, Write, multiply_adapted, vector};
+use cairn_matrix::{Between, Changes, Gain, LowRank, Matrix, Product, Threads, Write, multiply_adapted, vector};
 
 use crate::{
     Attached, Profile,
@@ -22,13 +22,13 @@ pub(crate) struct Output<'a> {
     pub(crate) y: &'a mut [f32],
 }
 
-/// y = W x + bias with the adapters' changes, for layers that read one x [tokens, in]. `between` is a buffer.
+/// y = W x + bias with the adapters' changes, for layers that read one x [tokens, in].
 pub(crate) fn project(
     threads: &Threads,
     segments: &[Segment<'_>],
     x: &[f32],
     outputs: &mut [Output<'_>],
-    between: &mut Vec<f32>,
+    between: &mut Between,
     profile: &mut Profile,
 ) {
     let tokens = segments.last().map_or(0, |segment| segment.tokens.end);

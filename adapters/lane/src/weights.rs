@@ -1,10 +1,11 @@
 //! [`Weights`]: the base model's one copy in memory, whatever file it came from.
 
-use cairn_matrix::{Form, Matrix};
+use cairn_matrix::{Arena, Form, Matrix};
 
 use crate::{
     Config, LoadError,
     names::{EMBEDDINGS, FINAL_NORM, HEAD, Norm, Projection},
+    sequence::Kept,
     source::{Data, Source},
 };
 
@@ -40,9 +41,16 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// How keys and values are kept: as exactly as the matrices that make them.
+    pub(crate) fn kept(&self) -> Kept {
+        let forms = |layer: &Layer| [Projection::K, Projection::V].map(|of| layer.linears[of as usize].matrix.form());
+        let exact = self.layers.iter().flat_map(forms).any(|form| form == Form::F32);
+        if exact { Kept::F32 } else { Kept::F16 }
+    }
+
     /// Reads everything; nothing may be missing, and nothing left over.
     pub(crate) fn read(config: &Config, source: &mut dyn Source, form: Option<Form>) -> Result<Self, LoadError> {
-        let mut reader = Reader { source, form };
+        let mut reader = Reader { source, form, arena: Arena::default() };
         let layer = |reader: &mut Reader<'_>, at: usize| {
             let mut linears = Vec::with_capacity(7);
             for of in Projection::ALL {
@@ -98,6 +106,8 @@ impl Weights {
 struct Reader<'a> {
     source: &'a mut dyn Source,
     form: Option<Form>,
+    /// Where all matrices lie.
+    arena: Arena,
 }
 
 impl Reader<'_> {
@@ -135,7 +145,9 @@ impl Reader<'_> {
                 Matrix::quantize(&numbers, outputs, inputs, fitting(form.unwrap_or(stored), inputs))
             }
         };
-        matrix.map(Some).map_err(|source| LoadError::Form { name, source })
+        let mut matrix = matrix.map_err(|source| LoadError::Form { name, source })?;
+        matrix.settle(&mut self.arena);
+        Ok(Some(matrix))
     }
 }
 

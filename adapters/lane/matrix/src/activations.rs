@@ -137,6 +137,14 @@ impl Activations {
         }
     }
 
+    /// The tile that a row lies in, and that tile's rows.
+    pub(crate) fn tile_of(&self, row: usize) -> (Tile<'_>, Range<usize>) {
+        let near = row * self.tiling.tiles / self.tiling.rows;
+        let in_it = |tile: &usize| self.tiling.rows(*tile).contains(&row);
+        let tile = [near, near + 1].into_iter().find(in_it).expect("tiles are of nearly equal height");
+        (self.tile(tile), self.tiling.rows(tile))
+    }
+
     /// Every tile with the rows of x [rows, in] that belong into it.
     pub(crate) fn tiles_mut<'a>(&'a mut self, x: &'a [f32]) -> impl Iterator<Item = (TileMut<'a>, &'a [f32])> {
         let (tiling, inputs, quantized) = (self.tiling, self.inputs, self.quantized);
@@ -228,7 +236,7 @@ impl TileMut<'_> {
 /// d = max|x| / 127, q = x · 127 / max|x| rounded to even; returns d and Σ q. A NaN or infinity in x makes d NaN or
 /// infinite.
 #[inline(always)]
-fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
+pub(crate) fn quantize(x: &[f32; BLOCK], q: &mut [i8]) -> (f32, i32) {
     // Without the sign, floats order as their bits do, and NaN is above all.
     let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7FFF_FFFF).max(max));
     let max = f32::from_bits(max);
@@ -287,6 +295,9 @@ mod tests {
             let all: Vec<usize> = (0..tiling.tiles()).flat_map(|tile| tiling.rows(tile)).collect();
             assert_eq!(all, (0..rows).collect::<Vec<_>>());
             assert!((0..tiling.tiles()).all(|tile| (1..=6).contains(&tiling.rows(tile).len())));
+            let mut activations = Activations::default();
+            activations.resize(tiling, BLOCK, true);
+            assert!((0..rows).all(|row| activations.tile_of(row).1.contains(&row)), "{rows} rows");
         }
     }
 }

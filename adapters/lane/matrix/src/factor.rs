@@ -1,14 +1,16 @@
-//! The factors of low-rank updates, A [r, in] and B [out, r]: thin matrices, which the kernels of [`crate::kernel::Thin`]
-//! multiply with f32 activations.
+//! The factors of low-rank updates, A [r, in] and B [out, r]: thin matrices.
 //!
-//! They lie in panels as other matrices do. In I8 a panel holds, for every [`CHUNK`] inputs or what is left of them, one
-//! scale for each output as a bf16 (16 for a group), and then per input 16 signed bytes for each group.
+//! They lie in panels as other matrices do. In F32 and F16 the kernels of [`crate::kernel::Thin`] multiply them with x as it
+//! lies; in I8 they are multiplied with the same bytes that quantized matrices are. An I8 panel is laid out as one of Q8_0,
+//! but for two things: the scales are bf16, since factors are often smaller than what an f16 is exact about, and the last
+//! block ends with the last four inputs.
 
 use half::bf16;
 
 use crate::{
-    Form, MatrixError,
-    kernel::CHUNK,
+    Arena, Form, MatrixError,
+    activations::BLOCK,
+    lines::Lines,
     matrix::{check_length, check_shape},
     packed::{LANES, Line, PANEL, Packed},
 };
@@ -20,7 +22,8 @@ pub enum FactorForm {
     F32,
     /// Rounded to f16, whose largest number is 65,504.
     F16,
-    /// Signed bytes with a scale for each output and 128 inputs: an error of 1/254 of the largest of these at most.
+    /// Signed bytes with a scale for each output and 32 inputs: an error of 1/254 of the largest of these at most. For
+    /// updates of quantized matrices, with whose activations they are multiplied.
     I8,
 }
 
@@ -36,9 +39,9 @@ pub(crate) enum Held {
 
 /// A matrix in I8.
 pub(crate) struct Bytes {
-    lines: Vec<Line>,
-    outputs: usize,
-    inputs: usize,
+    lines: Lines,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
 }
 
 impl Factor {
@@ -90,8 +93,16 @@ impl Factor {
     pub fn bytes(&self) -> usize {
         match &self.held {
             Held::Dense(packed) => packed.bytes(),
-            Held::Bytes(bytes) => size_of_val(bytes.lines.as_slice()),
+            Held::Bytes(bytes) => size_of_val(&*bytes.lines),
         }
+    }
+
+    /// Moves the numbers into an arena.
+    pub fn settle(&mut self, arena: &mut Arena) {
+        arena.settle(match &mut self.held {
+            Held::Dense(packed) => &mut packed.lines,
+            Held::Bytes(bytes) => &mut bytes.lines,
+        });
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -103,9 +114,8 @@ impl Factor {
         match &self.held {
             Held::Dense(packed) => (packed.panel(p).lines, packed.panel(p).groups),
             Held::Bytes(bytes) => {
-                let groups = groups(bytes.outputs, p);
-                let start = p * panel_lines(bytes.inputs, 2);
-                (&bytes.lines[start..][..panel_lines(bytes.inputs, groups)], groups)
+                let panel = bytes.panel(p);
+                (panel.lines, panel.groups)
             }
         }
     }
@@ -143,52 +153,65 @@ impl std::fmt::Debug for Factor {
     }
 }
 
+/// A panel in I8. It has a record for each block of 32 inputs: for every four of them a line for each group, then a line of
+/// scales. The last block may have fewer inputs, then zeros up to a multiple of four.
+#[derive(Clone, Copy)]
+pub(crate) struct BytesPanel<'a> {
+    pub(crate) lines: &'a [Line],
+    pub(crate) groups: usize,
+    pub(crate) inputs: usize,
+}
+
 impl Bytes {
     fn new(data: &[f32], outputs: usize, inputs: usize) -> Self {
         let full = panel_lines(inputs, 2);
         let rest =
             if outputs.is_multiple_of(PANEL) { 0 } else { panel_lines(inputs, groups(outputs, outputs / PANEL)) };
-        let mut lines = vec![Line::ZERO; outputs / PANEL * full + rest];
-        let mut square = [[0i8; CHUNK]; LANES];
-        for (group, rows) in data.chunks(LANES * inputs).enumerate() {
-            let (p, g) = (group / 2, group % 2);
+        let mut lines = vec![Line([ZERO; 64]); outputs / PANEL * full + rest];
+        let mut bytes = [ZERO; BLOCK];
+        for (o, row) in data.chunks_exact(inputs).enumerate() {
+            let (p, g, lane) = (o / PANEL, o % PANEL / LANES, o % LANES);
             let groups = groups(outputs, p);
-            let panel = as_bytes(&mut lines[p * full..]);
-            for (chunk, first) in (0..inputs).step_by(CHUNK).enumerate() {
-                let length = CHUNK.min(inputs - first);
-                let (scales, weights) = panel[chunk * chunk_bytes(CHUNK, groups)..].split_at_mut(scales_bytes(groups));
-                for (lane, row) in rows.chunks_exact(inputs).enumerate() {
-                    let scale = quantize(&row[first..first + length], &mut square[lane][..length]);
-                    scales[2 * (g * LANES + lane)..][..2].copy_from_slice(&scale.to_le_bytes());
+            let panel = &mut lines[p * full..];
+            for (b, block) in row.chunks(BLOCK).enumerate() {
+                let scale = quantize(block, &mut bytes[..block.len()]);
+                bytes[block.len()..].fill(ZERO);
+                let steps = block.len().div_ceil(4);
+                let record = &mut panel[b * (8 * groups + 1)..][..steps * groups + 1];
+                for (s, four) in bytes.chunks_exact(4).take(steps).enumerate() {
+                    record[s * groups + g].0[4 * lane..][..4].copy_from_slice(four);
                 }
-                let lanes = rows.len() / inputs;
-                for (i, weights) in weights.chunks_exact_mut(groups * LANES).take(length).enumerate() {
-                    let weights = &mut weights[g * LANES..][..lanes];
-                    weights.iter_mut().zip(&square).for_each(|(weight, row)| *weight = row[i].cast_unsigned());
-                }
+                record[steps * groups].0[2 * (g * LANES + lane)..][..2].copy_from_slice(&scale.to_le_bytes());
             }
         }
-        Self { lines, outputs, inputs }
+        Self { lines: lines.into(), outputs, inputs }
+    }
+
+    pub(crate) fn panel(&self, p: usize) -> BytesPanel<'_> {
+        let groups = groups(self.outputs, p);
+        let lines = &self.lines[p * panel_lines(self.inputs, 2)..][..panel_lines(self.inputs, groups)];
+        BytesPanel { lines, groups, inputs: self.inputs }
     }
 
     fn row(&self, row: usize, out: &mut [f32]) {
-        let (p, o) = (row / PANEL, row % PANEL);
-        let groups = groups(self.outputs, p);
-        let byte = |at: usize| {
-            let at = p * panel_lines(self.inputs, 2) * size_of::<Line>() + at;
-            self.lines[at / size_of::<Line>()].0[at % size_of::<Line>()]
-        };
+        let BytesPanel { lines, groups, inputs } = self.panel(row / PANEL);
+        let (o, lane) = (row % PANEL, row % LANES);
         for (i, out) in out.iter_mut().enumerate() {
-            let chunk = i / CHUNK * chunk_bytes(CHUNK, groups);
-            let scale = bf16::from_le_bytes([byte(chunk + 2 * o), byte(chunk + 2 * o + 1)]);
-            let weight = byte(chunk + scales_bytes(groups) + i % CHUNK * groups * LANES + o).cast_signed();
-            *out = scale.to_f32() * f32::from(weight);
+            let record = &lines[i / BLOCK * (8 * groups + 1)..];
+            let steps = (inputs - i / BLOCK * BLOCK).min(BLOCK).div_ceil(4);
+            let scales = &record[steps * groups].0;
+            let scale = bf16::from_le_bytes([scales[2 * o], scales[2 * o + 1]]);
+            let weight = record[i % BLOCK / 4 * groups + o / LANES].0[4 * lane + i % 4];
+            *out = scale.to_f32() * (f32::from(weight) - 128.0);
         }
     }
 }
 
+/// A weight of 0: weights are unsigned, with 128 too much, as those of Q8_0.
+const ZERO: u8 = 128;
+
 /// Rounds numbers to multiples of a scale, which is theirs.
-fn quantize(values: &[f32], to: &mut [i8]) -> bf16 {
+fn quantize(values: &[f32], to: &mut [u8]) -> bf16 {
     // Added to a small number it leaves that, rounded, in the low bits: so the compiler makes vectors of the loop.
     const ROUND: f32 = 12_582_912.0; // 1.5 2^23
     let most = f32::from_bits(values.iter().fold(0, |most, value| most.max(value.to_bits() & 0x7fff_ffff)));
@@ -197,10 +220,10 @@ fn quantize(values: &[f32], to: &mut [i8]) -> bf16 {
     let scale = bf16::from_bits(above as u16);
     let factor = 1.0 / scale.to_f32();
     if !scale.is_finite() || !factor.is_finite() {
-        to.fill(0); // all zero, or as good as that
+        to.fill(ZERO); // all zero, or as good as that
         return bf16::ZERO;
     }
-    to.iter_mut().zip(values).for_each(|(to, value)| *to = ((value * factor + ROUND).to_bits() as u8).cast_signed());
+    to.iter_mut().zip(values).for_each(|(to, value)| *to = (value * factor + ROUND).to_bits() as u8 ^ ZERO);
     scale
 }
 
@@ -209,27 +232,9 @@ fn groups(outputs: usize, p: usize) -> usize {
     (outputs - p * PANEL).min(PANEL).div_ceil(LANES)
 }
 
-/// Bytes of the scales of a chunk.
-pub(crate) const fn scales_bytes(groups: usize) -> usize {
-    2 * LANES * groups
-}
-
-/// Bytes of a chunk of so many inputs.
-pub(crate) const fn chunk_bytes(inputs: usize, groups: usize) -> usize {
-    scales_bytes(groups) + inputs * groups * LANES
-}
-
 /// Lines of a panel in I8.
 fn panel_lines(inputs: usize, groups: usize) -> usize {
-    let rest = if inputs.is_multiple_of(CHUNK) { 0 } else { chunk_bytes(inputs % CHUNK, groups) };
-    (inputs / CHUNK * chunk_bytes(CHUNK, groups) + rest).div_ceil(size_of::<Line>())
-}
-
-/// Lines as the bytes they are.
-#[allow(unsafe_code)]
-fn as_bytes(lines: &mut [Line]) -> &mut [u8] {
-    // SAFETY: a line is 64 bytes without padding.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+    inputs.div_ceil(4) * groups + inputs.div_ceil(BLOCK)
 }
 
 #[cfg(test)]
@@ -245,7 +250,7 @@ mod tests {
             let mut row = vec![f32::NAN; inputs];
             for (o, expected) in data.chunks_exact(inputs).enumerate() {
                 factor.row(o, &mut row);
-                for (row, expected) in row.chunks(CHUNK).zip(expected.chunks(CHUNK)) {
+                for (row, expected) in row.chunks(BLOCK).zip(expected.chunks(BLOCK)) {
                     let most = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
                     let step = most / 127.0 * (1.0 + 1.0 / 128.0);
                     let near = row.iter().zip(expected).all(|(row, expected)| (row - expected).abs() <= 0.5001 * step);

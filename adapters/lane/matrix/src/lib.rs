@@ -2,7 +2,7 @@
 //!
 //! [`Matrix`] is a frozen weight (f32, f16, Q8_0 or Q4_K), repacked at load; [`multiply_all`] runs any list of products in
 //! one hand-over to the [`Threads`], [`multiply_adapted`] with what LoRA adapters, which are pairs of [`Factor`]s, add to
-//! them; [`vector`] has the small dense kernels around them. Every output is computed by the same sequence of operations
+//! them; [`Arena`] keeps weights that are read together in huge pages; [`vector`] has the small dense kernels around them. Every output is computed by the same sequence of operations
 //! whatever the batch, the number of threads and the instruction set, so a request gives the same bits alone and among
 //! others. Models, tensors and files do not belong here.
 //!
@@ -22,6 +22,7 @@ mod blocks;
 mod factor;
 mod form;
 mod kernel;
+mod lines;
 mod low_rank;
 mod matrix;
 mod packed;
@@ -31,7 +32,8 @@ pub mod vector;
 
 pub use factor::{Factor, FactorForm};
 pub use form::{Form, MatrixError};
-pub use low_rank::{Changes, Gain, LowRank, multiply_adapted};
+pub use lines::Arena;
+pub use low_rank::{Between, Changes, Gain, LowRank, multiply_adapted};
 pub use matrix::Matrix;
 pub use product::{Product, Write, multiply_all};
 pub use threads::Threads;

@@ -1,6 +1,6 @@
 //! A frozen weight matrix and its product with rows of activations.
 
-use crate::{Form, MatrixError, Product, Threads, Write, blocks, multiply_all, packed::Packed};
+use crate::{Arena, Form, MatrixError, Product, Threads, Write, blocks, multiply_all, packed::Packed};
 
 /// A frozen weight W [out, in], repacked for the kernels.
 pub struct Matrix {
@@ -68,6 +68,11 @@ impl Matrix {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.packed.bytes()
+    }
+
+    /// Moves the weights into an arena.
+    pub fn settle(&mut self, arena: &mut Arena) {
+        arena.settle(&mut self.packed.lines);
     }
 
     /// Dequantizes row `i` of W into `out` [in]: an embedding look-up.

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{Form, blocks::Q4K, blocks::half_at};
+use crate::{Form, blocks::Q4K, blocks::half_at, lines::Lines};
 
 /// Outputs of one group: the f32 lanes of a 512-bit register.
 pub(crate) const LANES: usize = 16;
@@ -84,7 +84,7 @@ impl Panel<'_> {
 
 /// A whole matrix in panels.
 pub(crate) struct Packed {
-    lines: Vec<Line>,
+    pub(crate) lines: Lines,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
     pub(crate) form: Form,
@@ -177,7 +177,7 @@ impl Packed {
             0 => 0,
             left => panel_lines(form, inputs, left.div_ceil(LANES)),
         };
-        Self { lines: vec![Line::ZERO; full + rest], outputs, inputs, form }
+        Self { lines: vec![Line::ZERO; full + rest].into(), outputs, inputs, form }
     }
 
     /// Calls `write(groups, lines of the panel, output in the panel, row of the matrix)` for every row.
@@ -243,7 +243,7 @@ mod tests {
             let data: Vec<f32> = (0..outputs * inputs).map(|i| (i as f32 * 0.7).sin() * 40.0).collect();
             let at_once = Packed::f16_from_f32(&data, outputs, inputs);
             let before = Packed::from_blocks(&to_f16(&data), outputs, inputs, Form::F16);
-            let same = at_once.lines.iter().zip(&before.lines).all(|(a, b)| a.0 == b.0);
+            let same = at_once.lines.iter().zip(&*before.lines).all(|(a, b)| a.0 == b.0);
             assert!(same && at_once.lines.len() == before.lines.len(), "{outputs} x {inputs}");
         }
     }

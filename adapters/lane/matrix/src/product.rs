@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Mutex};
 
 use crate::{
     Form, Matrix, Threads,
-    activations::{Scratch, TileMut, Tiling},
+    activations::{Activations, Scratch, TileMut, Tiling},
     kernel::{CHUNK, Isa, MOST_ROWS, Sums},
     packed::{LANES, Line, PANEL, panel_lines},
 };
@@ -58,7 +58,7 @@ const PART_BYTES: usize = 20 << 10;
 
 pub(crate) fn multiply_all_with(isa: Isa, threads: &Threads, products: &mut [Product<'_>]) {
     let prepared = Prepared::new(isa, threads, products);
-    let parts = prepared.parts(threads, false);
+    let parts = prepared.parts(threads);
     threads.run(parts, |part| prepared.run_part(part, parts, |_, _| {}, |_, _, _| {}));
     prepared.end(threads);
 }
@@ -94,11 +94,16 @@ impl<'a> Prepared<'a> {
         Self { isa, scratch, jobs, total }
     }
 
-    /// Into how many parts the work is worth cutting; `finer` where parts do more than these products.
-    pub(crate) fn parts(&self, threads: &Threads, finer: bool) -> usize {
+    /// The activations that a product reads, as they were prepared.
+    pub(crate) fn activations(&self, product: usize) -> &Activations {
+        &self.scratch.prepared[self.jobs[product].x]
+    }
+
+    /// Into how many parts the work is worth cutting.
+    pub(crate) fn parts(&self, threads: &Threads) -> usize {
         match self.total * PANEL {
             ..ONE_PART => 1,
-            ONE_PART..FINE_PARTS if !finer => threads.count(),
+            ONE_PART..FINE_PARTS => threads.count(),
             _ => threads.count() * 2,
         }
     }
@@ -145,7 +150,7 @@ fn prepare(isa: Isa, threads: &Threads, products: &[Product<'_>], scratch: &mut 
         let quantized = product.matrix.form().quantized();
         let tiling = Tiling::new(product.rows, isa.tile_rows(quantized));
         if prepared.len() == sources.len() {
-            prepared.push(crate::activations::Activations::default());
+            prepared.push(Activations::default());
         }
         prepared[sources.len()].resize(tiling, product.matrix.inputs(), quantized);
         which.push(sources.len());
@@ -286,8 +291,7 @@ pub(crate) struct Columns {
     len: usize,
 }
 
-// SAFETY: `row` and `at` give different threads disjoint columns, and `whole` is read when all are written; their callers see
-// to that.
+// SAFETY: `row` and `at` give different threads disjoint columns; their callers see to that.
 #[allow(unsafe_code)]
 unsafe impl Sync for Columns {}
 
@@ -308,16 +312,6 @@ impl Columns {
     /// Where an element lies; it must exist.
     pub(crate) fn at(&self, row: usize, column: usize) -> *mut f32 {
         self.start.wrapping_add(row * self.outputs + column)
-    }
-
-    /// All of it, to be read.
-    ///
-    /// # Safety
-    /// Nobody may be writing to it, and the slice this was made from must still be borrowed.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn whole(&self) -> &[f32] {
-        // SAFETY: this is the slice it was made from.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
     /// Asks for the place where results will go: without it every store waits for its line.

@@ -1,8 +1,8 @@
 //! Products against a plain f64 reference, and the law that the batch changes no bit.
 
 use cairn_matrix::{
-    Changes, Factor, FactorForm, Form, LowRank, Matrix, MatrixError, Product, Threads, Write, multiply_adapted,
-    multiply_all,
+    Between, Changes, Factor, FactorForm, Form, LowRank, Matrix, MatrixError, Product, Threads, Write,
+    multiply_adapted, multiply_all,
 };
 use proptest::prelude::*;
 
@@ -181,7 +181,7 @@ fn low_rank_updates_add_to_the_base() {
     }
     let mut y = vec![f32::NAN; 12 * 80];
     let products = &mut [Product { matrix: &w, x: &x, rows: 12, y: &mut y, write: Write::Set }];
-    multiply_adapted(&threads, products, &changes, &mut Vec::new());
+    multiply_adapted(&threads, products, &changes, &mut Between::default());
     start = 0;
     for ((a, b), rows) in adapters.iter().zip(rows) {
         let rows_of = |factor: &Factor| -> Vec<Vec<f32>> {

@@ -1,9 +1,9 @@
 //! The two products of attention, for one page of keys and a few queries at once.
 //!
 //! One body for AVX-512 and AVX2, whose sums stay in registers, and plain loops elsewhere. Each result is one chain of fused
-//! multiply-adds in the order of d or j: the same bits everywhere, whichever queries go over the page together.
+//! multiply-adds in f32 in the order of d or j: the same bits everywhere, whichever queries go over the page together.
 
-use crate::sequence::PAGE;
+use crate::sequence::{Number, PAGE};
 
 /// Queries that go over a page together.
 pub(super) const MOST: usize = 6;
@@ -13,12 +13,12 @@ pub(super) const MOST: usize = 6;
 macro_rules! by_count {
     ($n:expr, $set:ident::$kernel:ident($($arg:expr),*)) => {
         match $n {
-            1 => $set::$kernel::<1>($($arg),*),
-            2 => $set::$kernel::<2>($($arg),*),
-            3 => $set::$kernel::<3>($($arg),*),
-            4 => $set::$kernel::<4>($($arg),*),
-            5 => $set::$kernel::<5>($($arg),*),
-            6 => $set::$kernel::<6>($($arg),*),
+            1 => $set::$kernel::<T, 1>($($arg),*),
+            2 => $set::$kernel::<T, 2>($($arg),*),
+            3 => $set::$kernel::<T, 3>($($arg),*),
+            4 => $set::$kernel::<T, 4>($($arg),*),
+            5 => $set::$kernel::<T, 5>($($arg),*),
+            6 => $set::$kernel::<T, 6>($($arg),*),
             n => unreachable!("{n} queries at once"),
         }
     };
@@ -26,9 +26,15 @@ macro_rules! by_count {
 
 /// scores[r][j] = scale · Σ_d queries[d][r] keys[d][j], with `stride` from one query's scores to the next's.
 ///
-/// `queries`: [head_dim][n], `keys`: [head_dim][PAGE], n at most [`MOST`]. `next` is fetched meanwhile: pages lie apart, and no
-/// processor guesses where the next one is.
-pub(super) fn scores(queries: &[f32], (keys, next): (&[f32], &[f32]), scale: f32, scores: &mut [f32], stride: usize) {
+/// `queries`: [head_dim][n], `keys`: [head_dim][PAGE], n at most [`MOST`]. `next`, keys or values, is fetched meanwhile: pages
+/// lie apart, and no processor guesses where the next one is.
+pub(super) fn scores<T: Number>(
+    queries: &[f32],
+    (keys, next): (&[T], &[T]),
+    scale: f32,
+    scores: &mut [f32],
+    stride: usize,
+) {
     let dim = keys.len() / PAGE;
     let n = queries.len() / dim;
     assert!(keys.len() == dim * PAGE && next.len() == keys.len() && queries.len() == n * dim);
@@ -40,13 +46,13 @@ pub(super) fn scores(queries: &[f32], (keys, next): (&[f32], &[f32]), scale: f32
         if is_x86_feature_detected!("avx512f") {
             return by_count!(n, avx512::scores(queries, (keys, next), scale, scores, stride));
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if detected_avx2() {
             return by_count!(n, avx2::scores(queries, (keys, next), scale, scores, stride));
         }
     }
     for r in 0..n {
         for j in 0..PAGE {
-            let sum = (0..dim).fold(0.0, |sum, d| queries[d * n + r].mul_add(keys[d * PAGE + j], sum));
+            let sum = (0..dim).fold(0.0, |sum, d| queries[d * n + r].mul_add(keys[d * PAGE + j].to_f32(), sum));
             scores[r * stride + j] = scale * sum;
         }
     }
@@ -55,7 +61,7 @@ pub(super) fn scores(queries: &[f32], (keys, next): (&[f32], &[f32]), scale: f32
 /// mixed[r] += Σ_j weights[r][j] values[j], with `stride` from one query's weights to the next's.
 ///
 /// `values`: [PAGE][head_dim], `mixed`: [n][head_dim], n at most [`MOST`]. `next` is fetched meanwhile.
-pub(super) fn mix(weights: &[f32], stride: usize, (values, next): (&[f32], &[f32]), mixed: &mut [f32]) {
+pub(super) fn mix<T: Number>(weights: &[f32], stride: usize, (values, next): (&[T], &[T]), mixed: &mut [f32]) {
     let dim = values.len() / PAGE;
     let n = mixed.len() / dim;
     assert!(values.len() == dim * PAGE && next.len() == values.len() && mixed.len() == n * dim);
@@ -68,23 +74,29 @@ pub(super) fn mix(weights: &[f32], stride: usize, (values, next): (&[f32], &[f32
     unsafe {
         if is_x86_feature_detected!("avx512f") {
             done = by_count!(n, avx512::mix(weights, stride, (values, next), mixed));
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        } else if detected_avx2() {
             done = by_count!(n, avx2::mix(weights, stride, (values, next), mixed));
         }
     }
     for (r, mixed) in mixed.chunks_exact_mut(dim).enumerate() {
         for (i, mixed) in mixed.iter_mut().enumerate().skip(done) {
-            *mixed = (0..PAGE).fold(*mixed, |sum, j| weights[r * stride + j].mul_add(values[j * dim + i], sum));
+            *mixed =
+                (0..PAGE).fold(*mixed, |sum, j| weights[r * stride + j].mul_add(values[j * dim + i].to_f32(), sum));
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detected_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
 /// Brings the cache lines of so many numbers nearer.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn fetch<const NUMBERS: usize>(at: *const f32) {
+fn fetch<T>(at: *const T, numbers: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for line in (0..NUMBERS).step_by(16) {
+    for line in (0..numbers).step_by(64 / size_of::<T>()) {
         // SAFETY: a prefetch may be asked of any address; every x86-64 processor has it.
         #[allow(unsafe_code)]
         unsafe {
@@ -96,22 +108,33 @@ fn fetch<const NUMBERS: usize>(at: *const f32) {
 /// Both kernels for one instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernels {
-    ($set:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $all:ident, $mul:ident, $fma:ident) => {
+    ($set:ident, $features:literal, $lanes:literal, $register:ident, $zero:ident, $load:ident, $load_half:expr, $store:ident, $all:ident, $mul:ident, $fma:ident) => {
         #[allow(unsafe_code, clippy::needless_range_loop)] // intrinsics load and store; r and v index several arrays
         mod $set {
             use std::arch::x86_64::*;
 
             use super::fetch;
-            use crate::sequence::PAGE;
+            use crate::sequence::{Number, PAGE};
 
             const LANES: usize = $lanes;
+
+            /// As many numbers as a register holds.
+            ///
+            /// # Safety
+            /// They must be readable.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn load<T: Number>(at: *const T) -> $register {
+                // SAFETY: by the caller.
+                unsafe { if T::HALF { $load_half(at.cast()) } else { $load(at.cast()) } }
+            }
 
             /// # Safety
             /// N · head_dim queries, a page of keys twice, and a page of scores for each of N queries.
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn scores<const N: usize>(
+            pub(super) unsafe fn scores<T: Number, const N: usize>(
                 queries: &[f32],
-                (keys, next): (&[f32], &[f32]),
+                (keys, next): (&[T], &[T]),
                 scale: f32,
                 scores: &mut [f32],
                 stride: usize,
@@ -123,8 +146,8 @@ macro_rules! kernels {
                         // SAFETY: there is a page of keys for each of the queries' elements.
                         let (key, next) =
                             unsafe { (keys.as_ptr().add(d * PAGE + start), next.as_ptr().add(d * PAGE + start)) };
-                        fetch::<{ 2 * LANES }>(next);
-                        let key = unsafe { [$load(key), $load(key.add(LANES))] };
+                        fetch(next, 2 * LANES);
+                        let key = unsafe { [load(key), load(key.add(LANES))] };
                         for r in 0..N {
                             let x = $all(x[r]);
                             for v in 0..2 {
@@ -149,22 +172,22 @@ macro_rules! kernels {
             /// # Safety
             /// A page of weights for each of N queries, a page of values twice, and N rows of mixed.
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn mix<const N: usize>(
+            pub(super) unsafe fn mix<T: Number, const N: usize>(
                 weights: &[f32],
                 stride: usize,
-                (values, next): (&[f32], &[f32]),
+                (values, next): (&[T], &[T]),
                 mixed: &mut [f32],
             ) -> usize {
                 let dim = values.len() / PAGE;
                 let mut start = 0;
                 while start + 2 * LANES <= dim {
                     // SAFETY: by the caller, and the block ends within a value.
-                    unsafe { block::<N, 2>(weights, stride, (values, next), mixed, start) };
+                    unsafe { block::<T, N, 2>(weights, stride, (values, next), mixed, start) };
                     start += 2 * LANES;
                 }
                 while start + LANES <= dim {
                     // SAFETY: as above.
-                    unsafe { block::<N, 1>(weights, stride, (values, next), mixed, start) };
+                    unsafe { block::<T, N, 1>(weights, stride, (values, next), mixed, start) };
                     start += LANES;
                 }
                 start
@@ -176,10 +199,10 @@ macro_rules! kernels {
             /// As `mix`, and `start + V · LANES` is at most head_dim.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn block<const N: usize, const V: usize>(
+            unsafe fn block<T: Number, const N: usize, const V: usize>(
                 weights: &[f32],
                 stride: usize,
-                (values, next): (&[f32], &[f32]),
+                (values, next): (&[T], &[T]),
                 mixed: &mut [f32],
                 start: usize,
             ) {
@@ -195,10 +218,10 @@ macro_rules! kernels {
                 for j in 0..PAGE {
                     let mut value = [$zero(); V];
                     // SAFETY: `next` has PAGE rows, as `values` has.
-                    fetch::<LANES>(unsafe { next.as_ptr().add(j * dim + start) });
+                    fetch(unsafe { next.as_ptr().add(j * dim + start) }, V * LANES);
                     for v in 0..V {
                         // SAFETY: `values` has PAGE rows.
-                        value[v] = unsafe { $load(values.as_ptr().add(j * dim + start + v * LANES)) };
+                        value[v] = unsafe { load(values.as_ptr().add(j * dim + start + v * LANES)) };
                     }
                     for r in 0..N {
                         // SAFETY: each query has a page of weights.
@@ -224,8 +247,10 @@ kernels!(
     avx512,
     "avx512f",
     16,
+    __m512,
     _mm512_setzero_ps,
     _mm512_loadu_ps,
+    |at| _mm512_cvtph_ps(_mm256_loadu_si256(at)),
     _mm512_storeu_ps,
     _mm512_set1_ps,
     _mm512_mul_ps,
@@ -234,10 +259,12 @@ kernels!(
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx2,
-    "avx2,fma",
+    "avx2,fma,f16c",
     8,
+    __m256,
     _mm256_setzero_ps,
     _mm256_loadu_ps,
+    |at| _mm256_cvtph_ps(_mm_loadu_si128(at)),
     _mm256_storeu_ps,
     _mm256_set1_ps,
     _mm256_mul_ps,

@@ -1,4 +1,4 @@
-//! Causal attention of every new token over its own sequence's keys, in f32.
+//! Causal attention of every new token over its own sequence's keys, computed in f32.
 //!
 //! ```text
 //! out[t, h] = Σ_j softmax_j(q[t, h] · k[j, h / group] / sqrt(head_dim)) v[j, h / group],   t - window < j ≤ t
@@ -12,11 +12,12 @@ mod kernel;
 use std::{ops::Range, sync::Mutex as Once};
 
 use cairn_matrix::{Threads, vector};
+use half::f16;
 use parking_lot::Mutex;
 
 use crate::{
     Sequence,
-    sequence::{Layout, PAGE},
+    sequence::{Kept, Layout, Number, PAGE},
 };
 
 /// New tokens of one sequence, their keys and values already written.
@@ -34,6 +35,13 @@ pub(crate) struct Query<'a> {
 pub(crate) struct Layer {
     pub(crate) index: usize,
     pub(crate) window: Option<usize>,
+}
+
+impl Layer {
+    /// The first position that a query sees.
+    fn begin(self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
 }
 
 /// Scores of queries in work, one buffer for each thread that was ever at it.
@@ -59,31 +67,47 @@ pub(crate) fn attend(
     out: &mut [f32],
     scratch: &Scratch,
 ) {
+    let Some(first) = queries.first() else { return };
+    match first.sequence.layout().kept {
+        Kept::F32 => attend_in::<f32>(threads, layer, queries, q, out, scratch),
+        Kept::F16 => attend_in::<f16>(threads, layer, queries, q, out, scratch),
+    }
+}
+
+fn attend_in<T: Number>(
+    threads: &Threads,
+    layer: Layer,
+    queries: &[Query<'_>],
+    q: &[f32],
+    out: &mut [f32],
+    scratch: &Scratch,
+) {
     let tokens: usize = queries.iter().map(|query| query.tokens).sum();
     let (Some(first), true) = (queries.first(), tokens > 0) else { return };
     let width = out.len() / tokens;
-    let units = units(queries, first.sequence.layout(), width, q, out);
+    let mut units = units(queries, first.sequence.layout(), width, q, out);
     let work: usize = queries.iter().map(|query| query.tokens * (query.position + query.tokens)).sum::<usize>() * width;
-    let run = |unit: &mut Unit<'_>| {
+    let parts = if work < ONE_PART { 1 } else { units.len().min(threads.count() * PARTS) };
+    let run = |units: &mut [Unit<'_>]| {
         let mut buffers = scratch.0.lock().pop().unwrap_or_default();
-        unit.run(layer, &mut buffers);
+        for at in 0..units.len() {
+            let next = units.get(at + 1).map(|next| next.first_keys::<T>(layer));
+            units[at].run::<T>(layer, next, &mut buffers);
+        }
         scratch.0.lock().push(buffers);
     };
-    if work < ONE_PART {
-        units
-            .into_iter()
-            .for_each(|unit| run(&mut unit.into_inner().expect("nobody has locked it, let alone panicked")));
-        return;
-    }
-    threads.run(units.len(), |at| run(&mut units[at].lock().expect("each unit is locked once")));
+    let parts: Vec<Once<&mut [Unit<'_>]>> = shares(&mut units, parts, layer).into_iter().map(Once::new).collect();
+    threads.run(parts.len(), |part| run(&mut parts[part].lock().expect("each part is locked once")));
 }
 
 /// Multiply-adds that are not worth a hand-over.
 const ONE_PART: usize = 64 << 10;
+/// Parts for each thread, so that one that is held up can be helped.
+const PARTS: usize = 3;
 /// Tokens of a prompt in one unit.
 const BLOCK: usize = 16;
 
-/// What one thread does at a time: some tokens of a prompt with all heads, or one token with one key head.
+/// Some tokens of a prompt with all heads, or one token with one key head.
 struct Unit<'a> {
     query: Query<'a>,
     /// The first token's position.
@@ -101,14 +125,14 @@ fn units<'a>(
     width: usize,
     mut q: &'a [f32],
     mut out: &'a mut [f32],
-) -> Vec<Once<Unit<'a>>> {
+) -> Vec<Unit<'a>> {
     let mut units = Vec::new();
     let mut push = |query: Query<'a>, position: usize, kv_heads: Range<usize>, len: usize| {
         let (mine, rest) = q.split_at(len);
         q = rest;
         let (written, rest) = std::mem::take(&mut out).split_at_mut(len);
         out = rest;
-        units.push(Once::new(Unit { query, position, kv_heads, q: mine, out: written }));
+        units.push(Unit { query, position, kv_heads, q: mine, out: written });
     };
     for query in queries {
         if query.tokens == 1 {
@@ -123,11 +147,45 @@ fn units<'a>(
     units
 }
 
-impl Unit<'_> {
-    fn run(&mut self, layer: Layer, buffers: &mut Buffers) {
+/// Neighbouring units for each of so many parts, about equally many pages for each.
+fn shares<'u, 'a>(units: &'u mut [Unit<'a>], parts: usize, layer: Layer) -> Vec<&'u mut [Unit<'a>]> {
+    let total: usize = units.iter().map(|unit| unit.cost(layer)).sum();
+    let mut shares = Vec::with_capacity(parts);
+    let (mut rest, mut done) = (units, 0);
+    for part in 1..=parts {
+        let mut count = 0;
+        while count < rest.len() && (part == parts || done + rest[count].cost(layer) / 2 < total * part / parts) {
+            done += rest[count].cost(layer);
+            count += 1;
+        }
+        let (share, others) = std::mem::take(&mut rest).split_at_mut(count);
+        shares.push(share);
+        rest = others;
+    }
+    shares
+}
+
+impl<'a> Unit<'a> {
+    fn tokens(&self) -> usize {
+        BLOCK.min(self.query.position + self.query.tokens - self.position)
+    }
+
+    /// Pages that its queries read, each counted.
+    fn cost(&self, layer: Layer) -> usize {
+        let last = self.position + self.tokens();
+        self.tokens() * self.kv_heads.len() * (last.div_ceil(PAGE) - layer.begin(self.position) / PAGE)
+    }
+
+    /// The first page that it reads.
+    fn first_keys<T: Number>(&self, layer: Layer) -> &'a [T] {
+        self.query.sequence.page(layer.begin(self.position) / PAGE, layer.index, self.kv_heads.start).0
+    }
+
+    /// Computes it; `next` is what will be read first after that.
+    fn run<T: Number>(&mut self, layer: Layer, next: Option<&[T]>, buffers: &mut Buffers) {
         let dim = self.query.sequence.layout().head_dim;
         let kv_heads = self.kv_heads.clone();
-        let tokens = BLOCK.min(self.query.position + self.query.tokens - self.position);
+        let tokens = self.tokens();
         let heads = self.q.len() / tokens / dim; // query heads of this unit
         let group = heads / kv_heads.len();
         for (at, head) in kv_heads.enumerate() {
@@ -143,7 +201,8 @@ impl Unit<'_> {
                         buffers.queries[d * n + r] = *x;
                     }
                 }
-                self.together(layer, head, positions, |r| self.position + (together.start + r) / group, buffers);
+                let position = |r: usize| self.position + (together.start + r) / group;
+                self.together::<T>(layer, head, positions, position, next, buffers);
                 for (query, mixed) in together.zip(buffers.mixed.chunks_exact(dim)) {
                     self.out[slot(query)..][..dim].copy_from_slice(mixed);
                 }
@@ -152,42 +211,39 @@ impl Unit<'_> {
     }
 
     /// The queries in `buffers` over all pages that any of them sees.
-    fn together(
+    fn together<T: Number>(
         &self,
         layer: Layer,
         head: usize,
         positions: Range<usize>,
         position: impl Fn(usize) -> usize,
+        next: Option<&[T]>,
         buffers: &mut Buffers,
     ) {
         let sequence = self.query.sequence;
         let dim = sequence.layout().head_dim;
-        let begin = |position: usize| layer.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        let pages = begin(positions.start) / PAGE..positions.end.div_ceil(PAGE);
+        let pages = layer.begin(positions.start) / PAGE..positions.end.div_ceil(PAGE);
         let Buffers { queries, scores, mixed } = buffers;
         let (n, keys) = (queries.len() / dim, pages.len() * PAGE);
         scores.resize(n * keys, 0.0);
         let scale = 1.0 / (dim as f32).sqrt();
-        let (_, first_values) = sequence.page(pages.start, layer.index, head);
-        for (at, page) in pages.clone().enumerate() {
-            let (page_keys, _) = sequence.page(page, layer.index, head);
-            let last = page + 1 == pages.end;
-            let next = if last { first_values } else { sequence.page(page + 1, layer.index, head).0 };
-            kernel::scores(queries, (page_keys, next), scale, &mut scores[at * PAGE..], keys);
+        let page = |page: usize| sequence.page::<T>(page, layer.index, head);
+        for (at, number) in pages.clone().enumerate() {
+            let next = if number + 1 == pages.end { page(pages.start).1 } else { page(number + 1).0 };
+            kernel::scores(queries, (page(number).0, next), scale, &mut scores[at * PAGE..], keys);
         }
         for (r, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let position = position(r);
-            let (from, to) = (begin(position) - pages.start * PAGE, position + 1 - pages.start * PAGE);
+            let (from, to) = (layer.begin(position) - pages.start * PAGE, position + 1 - pages.start * PAGE);
             scores[..from].fill(0.0);
             scores[to..].fill(0.0);
             vector::softmax(&mut scores[from..to]);
         }
         mixed.clear();
         mixed.resize(n * dim, 0.0);
-        let last = pages.end - 1;
-        for (at, page) in pages.enumerate() {
-            let (_, values) = sequence.page(page, layer.index, head);
-            let (_, next) = sequence.page((page + 1).min(last), layer.index, head);
+        for (at, number) in pages.clone().enumerate() {
+            let values = page(number).1;
+            let next = if number + 1 == pages.end { next.unwrap_or(values) } else { page(number + 1).1 };
             kernel::mix(&scores[at * PAGE..], keys, (values, next), mixed);
         }
     }
@@ -208,11 +264,22 @@ mod tests {
 
     #[test]
     fn against_f64_for_every_grouping_and_window() {
+        against_f64::<f32>(Kept::F32);
+        against_f64::<f16>(Kept::F16);
+    }
+
+    /// The keys and values are what the pages hold of them: the computation is in f32 either way.
+    fn against_f64<T: Number>(kept: Kept) {
+        let held = |numbers: Vec<f32>| -> Vec<f32> {
+            let mut held = vec![T::ZERO; numbers.len()];
+            T::round(&numbers, &mut held);
+            held.into_iter().map(T::to_f32).collect()
+        };
         for (kv_heads, group, dim) in [(1, 1, 64), (2, 3, 16), (3, 3, 64), (1, 7, 80), (2, 9, 24)] {
             for window in [None, Some(1), Some(5), Some(40)] {
                 for tokens in [1, 5, 40, 101] {
-                    let layout = Layout::of(2, kv_heads, dim);
-                    let (k, v) = (numbers(tokens * kv_heads * dim, 1), numbers(tokens * kv_heads * dim, 2));
+                    let layout = Layout::of(2, kv_heads, dim, kept);
+                    let (k, v) = (held(numbers(tokens * kv_heads * dim, 1)), held(numbers(tokens * kv_heads * dim, 2)));
                     let mut sequence = Sequence::new(layout);
                     sequence.reserve(tokens);
                     sequence.write(1, 0, &k, &v);

@@ -3,12 +3,13 @@
 //! AVX2 multiplies unsigned by signed bytes into saturating 16-bit sums of two. Q8_0 weights therefore lend their sign to
 //! the activations: |w| s(x), at most 128 · 127 · 2 = 32,512, never saturates; nor do 4-bit weights.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, ops::Range};
 
-use super::{CHUNK, Sums, check_dense, check_quantized};
+use super::{CHUNK, Sums, check_bytes, check_dense, check_quantized};
 use crate::{
     Form,
     activations::{BLOCK, DenseTile, QuantizedTile},
+    factor::BytesPanel,
     packed::{LANES, Line, PANEL, Panel},
 };
 
@@ -147,6 +148,60 @@ fn q4_k_tile<const R: usize>(panel: Panel<'_>, g: usize, tile: QuantizedTile<'_>
                     let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[r][h]), d, total[r][h]);
                     total[r][h] = _mm256_fnmadd_ps(min, _mm256_set1_ps(tile.d_sum[at + r]), sum);
                 }
+            }
+        }
+    }
+    store(sums, g, &total);
+}
+
+/// I8: some rows of a tile. Sets `sums`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn factor_i8(panel: BytesPanel<'_>, tile: QuantizedTile<'_>, rows: Range<usize>, sums: &mut [Sums]) {
+    assert!(sums.len() >= 2 * rows.len());
+    check_bytes(panel, tile, &rows);
+    for g in 0..panel.groups {
+        match rows.len() {
+            1 => factor_i8_tile::<1>(panel, g, tile, rows.start, sums),
+            2 => factor_i8_tile::<2>(panel, g, tile, rows.start, sums),
+            3 => factor_i8_tile::<3>(panel, g, tile, rows.start, sums),
+            rows => unreachable!("no tile has {rows} rows"),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn factor_i8_tile<const R: usize>(
+    panel: BytesPanel<'_>,
+    g: usize,
+    tile: QuantizedTile<'_>,
+    first: usize,
+    sums: &mut [Sums],
+) {
+    let excess = _mm256_set1_epi8(-128);
+    let mut total = [[_mm256_setzero_ps(); 2]; R];
+    for (b, record) in panel.lines.chunks(8 * panel.groups + 1).enumerate() {
+        let at = b * tile.rows + first;
+        let (scales, weights) = record.split_last().expect("a chunk is not empty");
+        let mut dots = [[_mm256_setzero_si256(); 2]; R];
+        for (s, lines) in weights.chunks_exact(panel.groups).enumerate() {
+            for h in 0..2 {
+                let w = _mm256_xor_si256(load(&lines[g], h), excess);
+                let size = _mm256_abs_epi8(w);
+                for r in 0..R {
+                    // SAFETY: `check_bytes` found 32 bytes for each row and block, and s < 8.
+                    let x = unsafe { four(tile.q.as_ptr().add((at + r) * BLOCK + 4 * s)) };
+                    dots[r][h] = add_products(dots[r][h], size, _mm256_sign_epi8(x, w));
+                }
+            }
+        }
+        for h in 0..2 {
+            let halves = &scales.0[32 * g + 16 * h..][..16];
+            // SAFETY: `halves` is 16 bytes.
+            let halves = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) });
+            let d = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves));
+            for r in 0..R {
+                let d = _mm256_mul_ps(d, _mm256_set1_ps(tile.d[at + r]));
+                total[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[r][h]), d, total[r][h]);
             }
         }
     }

@@ -4,13 +4,15 @@
 //! weight once; the activations are broadcast from the first-level cache. With R = 12, G = 2 (dense) and R = 6, G = 2
 //! (quantized) the multiply units are what limits, not the loads.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, ops::Range};
 
-use super::{CHUNK, MOST_ROWS, Sums, check_dense, check_quantized};
+use super::{CHUNK, MOST_ROWS, Sums, check_bytes, check_dense, check_quantized};
 use crate::{
     Form,
     activations::{BLOCK, DenseTile, QuantizedTile},
+    factor::{Bytes, BytesPanel},
     packed::{LANES, Line, PANEL, Panel},
+    product::Columns,
 };
 
 /// Inputs of a dense sum between two requests for what comes next: asked for in one go, they would block the loads.
@@ -203,6 +205,192 @@ fn q4_k_tile<const R: usize, const G: usize>(
         }
     }
     store(sums, &total);
+}
+
+/// Calls `$kernel::<R>` for so many rows.
+macro_rules! by_rows {
+    ($rows:expr, $kernel:ident($($arg:expr),*)) => {
+        match $rows {
+            1 => $kernel::<1>($($arg),*),
+            2 => $kernel::<2>($($arg),*),
+            3 => $kernel::<3>($($arg),*),
+            4 => $kernel::<4>($($arg),*),
+            5 => $kernel::<5>($($arg),*),
+            6 => $kernel::<6>($($arg),*),
+            rows => unreachable!("no tile has {rows} rows"),
+        }
+    };
+}
+
+/// I8: some rows of a tile. Sets `sums`.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+pub(super) fn factor_i8(panel: BytesPanel<'_>, tile: QuantizedTile<'_>, rows: Range<usize>, sums: &mut [Sums]) {
+    assert!(sums.len() >= 2 * rows.len());
+    check_bytes(panel, tile, &rows);
+    by_rows!(rows.len(), factor_i8_rows(panel, tile, rows.start, sums));
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+fn factor_i8_rows<const R: usize>(panel: BytesPanel<'_>, tile: QuantizedTile<'_>, first: usize, sums: &mut [Sums]) {
+    // SAFETY: `check_bytes` has seen to it.
+    unsafe {
+        match panel.groups {
+            1 => store(sums, &factor_sums::<R, 1>(panel, tile, first)),
+            _ => store(sums, &factor_sums::<R, 2>(panel, tile, first)),
+        }
+    }
+}
+
+/// I8: y += scale · all rows of a tile times some panels, y's first row being `row`.
+///
+/// # Safety
+/// Nobody else may be using these panels' columns of y in these rows.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+pub(super) unsafe fn add_factor_i8(
+    b: &Bytes,
+    panels: Range<usize>,
+    tile: QuantizedTile<'_>,
+    scale: f32,
+    (y, row): (&Columns, usize),
+) {
+    assert!(y.holds(row + tile.rows, b.outputs));
+    // SAFETY: by the caller and the assertion.
+    unsafe { by_rows!(tile.rows, add_factor_i8_rows(b, panels, tile, scale, (y, row))) }
+}
+
+/// # Safety
+/// As `add_factor_i8`.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+unsafe fn add_factor_i8_rows<const R: usize>(
+    b: &Bytes,
+    panels: Range<usize>,
+    tile: QuantizedTile<'_>,
+    scale: f32,
+    (y, row): (&Columns, usize),
+) {
+    for p in panels {
+        let panel = b.panel(p);
+        check_bytes(panel, tile, &(0..R));
+        // SAFETY: `check_bytes` has seen to what is read; the caller to what is written.
+        unsafe {
+            match panel.groups {
+                1 => add_scaled_to::<R, 1>(&factor_sums(panel, tile, 0), scale, (y, row), p * PANEL),
+                _ => add_scaled_to::<R, 2>(&factor_sums(panel, tile, 0), scale, (y, row), p * PANEL),
+            }
+        }
+    }
+}
+
+/// y += scale · sums
+///
+/// # Safety
+/// y must have the rows and columns, and nobody else be using them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_scaled_to<const R: usize, const G: usize>(
+    sums: &[[__m512; G]; R],
+    scale: f32,
+    (y, row): (&Columns, usize),
+    column: usize,
+) {
+    for r in 0..R {
+        for g in 0..G {
+            let column = column + g * LANES;
+            let mask = u16::MAX >> LANES.saturating_sub(y.outputs() - column);
+            // SAFETY: by the caller; the mask leaves out what is behind the last column.
+            unsafe {
+                let y = y.at(row + r, column);
+                let sum = _mm512_fmadd_ps(_mm512_set1_ps(scale), sums[r][g], _mm512_maskz_loadu_ps(mask, y));
+                _mm512_mask_storeu_ps(y, mask, sum);
+            }
+        }
+    }
+}
+
+/// The sums of a panel in I8 and R rows of a tile.
+///
+/// # Safety
+/// As `check_bytes` asserts.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+unsafe fn factor_sums<const R: usize, const G: usize>(
+    panel: BytesPanel<'_>,
+    tile: QuantizedTile<'_>,
+    first: usize,
+) -> [[__m512; G]; R] {
+    let (whole, rest) = (panel.inputs / BLOCK, (panel.inputs % BLOCK).div_ceil(4));
+    let mut total = [[_mm512_setzero_ps(); G]; R];
+    // SAFETY, of all that follows: there is a record for every block, the last one of `rest` steps, and for each row of the
+    // tile 32 bytes and one scale for every block; rows `first` to `first + R` are in the tile.
+    unsafe {
+        let mut record = panel.lines.as_ptr();
+        for b in 0..whole {
+            let at = b * tile.rows + first;
+            let q = tile.q.as_ptr().add(at * BLOCK);
+            let mut dots = biases::<R, G>(tile.bias.as_ptr().add(at));
+            add_dots!(dots, q, |s, g| load(record.add(s * G + g)), 0 1 2 3 4 5 6 7);
+            add_scaled(&mut total, &dots, record.add(8 * G), tile.d.as_ptr().add(at));
+            record = record.add(8 * G + 1);
+        }
+        if rest > 0 {
+            let at = whole * tile.rows + first;
+            let mut q = tile.q.as_ptr().add(at * BLOCK);
+            let mut dots = biases::<R, G>(tile.bias.as_ptr().add(at));
+            if rest & 4 != 0 {
+                add_dots!(dots, q, |s, g| load(record.add(s * G + g)), 0 1 2 3);
+                (record, q) = (record.add(4 * G), q.add(16));
+            }
+            if rest & 2 != 0 {
+                add_dots!(dots, q, |s, g| load(record.add(s * G + g)), 0 1);
+                (record, q) = (record.add(2 * G), q.add(8));
+            }
+            if rest & 1 != 0 {
+                add_dots!(dots, q, |s, g| load(record.add(s * G + g)), 0);
+                record = record.add(G);
+            }
+            add_scaled(&mut total, &dots, record, tile.d.as_ptr().add(at));
+        }
+    }
+    total
+}
+
+/// The dot products of a block begin with what takes back the 128 that weights have too much.
+///
+/// # Safety
+/// R numbers must be readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn biases<const R: usize, const G: usize>(bias: *const i32) -> [[__m512i; G]; R] {
+    let mut dots = [[_mm512_setzero_si512(); G]; R];
+    for r in 0..R {
+        // SAFETY: by the caller.
+        dots[r] = [_mm512_set1_epi32(unsafe { *bias.add(r) }); G];
+    }
+    dots
+}
+
+/// total + dots times the weights' bf16 scales times the activations'.
+///
+/// # Safety
+/// The line must be readable, and R scales of activations.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn add_scaled<const R: usize, const G: usize>(
+    total: &mut [[__m512; G]; R],
+    dots: &[[__m512i; G]; R],
+    scales: *const Line,
+    d_x: *const f32,
+) {
+    for g in 0..G {
+        // SAFETY: by the caller; a line holds the bf16 of two groups.
+        let halves = unsafe { _mm256_load_si256(scales.cast::<__m256i>().add(g)) };
+        let d = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)));
+        for r in 0..R {
+            // SAFETY: by the caller.
+            let d = _mm512_mul_ps(d, _mm512_set1_ps(unsafe { *d_x.add(r) }));
+            total[r][g] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[r][g]), d, total[r][g]);
+        }
+    }
 }
 
 /// Asks for some of the lines that come next, which are in memory, while this panel is worked on, which is in the cache.

@@ -3,7 +3,8 @@
 //! All of them compute the same numbers, bit by bit. Output o of row r is
 //! - dense, over chunks C of 128 inputs in order: Σ_C s_C, with s_C the chain s = fma(w[o, i], x[r, i], s) from 0;
 //! - Q8_0, over blocks b of 32 inputs in order: s = fma(Σ q_w q_x, d_w d_x, s), the inner sum in integers;
-//! - Q4_K, the same with d_w = d scale_b, and then s = fma(-(dmin min_b), d_x Σ q_x, s).
+//! - Q4_K, the same with d_w = d scale_b, and then s = fma(-(dmin min_b), d_x Σ q_x, s);
+//! - I8, of an adapter's factor, as Q8_0.
 //!
 //! A kernel goes on from the sums it is given, so a long row may be cut into parts (between chunks or blocks) at will.
 
@@ -19,14 +20,18 @@ pub(crate) mod avx512;
 mod portable;
 mod thin;
 
+use std::ops::Range;
+
 pub(crate) use thin::Thin;
 
 #[cfg(target_arch = "x86_64")]
-use crate::activations::{BLOCK, DenseTile, QuantizedTile};
+use crate::activations::{BLOCK, DenseTile};
 use crate::{
     Form,
-    activations::Tile,
-    packed::{LANES, Line, Panel},
+    activations::{QuantizedTile, Tile},
+    factor::{Bytes, BytesPanel},
+    packed::{LANES, Line, PANEL, Panel},
+    product::Columns,
 };
 
 /// Inputs of one chunk of a dense sum. Chunks keep the error of long sums down.
@@ -136,6 +141,57 @@ impl Isa {
             }
         }
     }
+
+    /// The product of a factor's panel in I8 and some rows of a tile: two groups for each of the rows, in `sums`.
+    #[allow(unsafe_code)]
+    pub(crate) fn multiply_factor(
+        self,
+        panel: BytesPanel<'_>,
+        tile: QuantizedTile<'_>,
+        rows: Range<usize>,
+        sums: &mut [Sums],
+    ) {
+        match self {
+            // SAFETY, here and below: an `Isa` other than `Portable` exists only on a machine that has it.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { avx512::factor_i8(panel, tile, rows, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512 => unsafe { avx2::factor_i8(panel, tile, rows, sums) },
+            Self::Portable => portable::factor_i8(panel, tile, rows, sums),
+        }
+    }
+
+    /// y += scale · all rows of a tile times some panels of a factor in I8, y's first row being `row`.
+    ///
+    /// # Safety
+    /// Nobody else may be using these panels' columns of y in these rows.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn add_factor(
+        self,
+        b: &Bytes,
+        panels: Range<usize>,
+        tile: QuantizedTile<'_>,
+        scale: f32,
+        (y, row): (&Columns, usize),
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512Vnni {
+            // SAFETY: the machine has the instructions; the rest by the caller.
+            return unsafe { avx512::add_factor_i8(b, panels, tile, scale, (y, row)) };
+        }
+        let mut sums = [Sums::ZERO; 2 * MOST_ROWS];
+        for p in panels {
+            self.multiply_factor(b.panel(p), tile, 0..tile.rows, &mut sums[..2 * tile.rows]);
+            let columns = p * PANEL..b.outputs.min((p + 1) * PANEL);
+            for (r, sums) in sums.as_chunks::<2>().0[..tile.rows].iter().enumerate() {
+                // SAFETY: by the caller.
+                let y = unsafe { y.row(row + r, columns.clone()) };
+                for (y, sums) in y.chunks_mut(LANES).zip(sums) {
+                    y.iter_mut().zip(&sums.0).for_each(|(y, sum)| *y = scale.mul_add(*sum, *y));
+                }
+            }
+        }
+    }
 }
 
 /// Asserts what the pointer arithmetic of a dense kernel relies on: a weight of each group for every input.
@@ -158,6 +214,17 @@ fn check_quantized(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &[Sums]) {
     let scales = blocks * tile.rows;
     assert!(tile.q.len() == scales * BLOCK);
     assert!(tile.d.len() == scales && tile.bias.len() == scales && tile.d_sum.len() == scales);
+}
+
+/// Asserts what the pointer arithmetic of an I8 kernel relies on: a record for every block, and for each row of the tile
+/// 32 bytes and a scale.
+#[cfg(target_arch = "x86_64")]
+fn check_bytes(panel: BytesPanel<'_>, tile: QuantizedTile<'_>, rows: &Range<usize>) {
+    assert!(rows.end <= tile.rows);
+    let blocks = panel.inputs.div_ceil(BLOCK);
+    assert!(panel.lines.len() == panel.inputs.div_ceil(4) * panel.groups + blocks);
+    let scales = blocks * tile.rows;
+    assert!(tile.q.len() == scales * BLOCK && tile.d.len() == scales && tile.bias.len() == scales);
 }
 
 /// The sums of one group of outputs and one row.

@@ -1,9 +1,14 @@
 //! The kernels in plain Rust: what the others must equal, and what runs where they cannot.
 
+use std::ops::Range;
+
+use half::bf16;
+
 use super::{CHUNK, Sums};
 use crate::{
     Form,
     activations::{BLOCK, DenseTile, QuantizedTile},
+    factor::BytesPanel,
     packed::{LANES, PANEL, Panel},
 };
 
@@ -83,6 +88,29 @@ pub(super) fn q4_k(panel: Panel<'_>, tile: QuantizedTile<'_>, sums: &mut [Sums])
                         *sum = (*dot as f32).mul_add(d * tile.d[at], *sum);
                         *sum = (-min).mul_add(tile.d_sum[at], *sum);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// I8: some rows of a tile. Sets `sums`.
+pub(super) fn factor_i8(panel: BytesPanel<'_>, tile: QuantizedTile<'_>, rows: Range<usize>, sums: &mut [Sums]) {
+    let groups = panel.groups;
+    for (r, row) in rows.enumerate() {
+        let sums = &mut sums[2 * r..][..groups];
+        sums.fill(Sums::ZERO);
+        for (b, record) in panel.lines.chunks(8 * groups + 1).enumerate() {
+            let at = b * tile.rows + row;
+            let (q, _) = tile.q[at * BLOCK..][..BLOCK].as_chunks::<4>();
+            let (scales, weights) = record.split_last().expect("a chunk is not empty");
+            for (g, sums) in sums.iter_mut().enumerate() {
+                for (lane, sum) in sums.0.iter_mut().enumerate() {
+                    let four = |line: &crate::packed::Line| line.0.as_chunks::<4>().0[lane];
+                    let steps = weights.chunks_exact(groups).zip(q);
+                    let dot = tile.bias[at] + steps.map(|(lines, q)| dot4(four(&lines[g]), *q)).sum::<i32>();
+                    let scale = scales.0.as_chunks::<2>().0[g * LANES + lane];
+                    *sum = (dot as f32).mul_add(bf16::from_le_bytes(scale).to_f32() * tile.d[at], *sum);
                 }
             }
         }

@@ -1,24 +1,23 @@
-//! Kernels for the factors of adapters: A [r, in] has one or two panels, B [out, r] few inputs, and often there is a
-//! single row. They read x as it lies, without gathering, go over all panels in one call, and where rows are few keep
-//! several chunks of inputs in flight, because one chain of additions would wait for its own latency.
+//! Kernels for the factors of adapters in F32 and F16: A [r, in] has one or two panels, B [out, r] few inputs, and often
+//! there is a single row. They read x as it lies, without gathering, go over all panels in one call, and where rows are few
+//! keep several chunks of inputs in flight, because one chain of additions would wait for its own latency.
 //!
 //! The sums are those of the dense kernels, bit by bit: chunks of [`CHUNK`] inputs, each a chain of fused multiply-adds
-//! from 0, added up in order. In I8 the chain is over the bytes as numbers, and the chunk is multiplied by its scale as it
-//! is added.
+//! from 0, added up in order.
 
 use std::ops::Range;
 
 use super::{CHUNK, Isa};
 use crate::{
-    Factor, FactorForm, Write,
-    factor::scales_bytes,
-    packed::{LANES, PANEL},
+    Form, Write,
+    packed::{LANES, PANEL, Packed},
     product::Columns,
 };
 
 /// Some panels of a factor times some rows.
 pub(crate) struct Thin<'a> {
-    pub(crate) factor: &'a Factor,
+    /// F32 or F16.
+    pub(crate) factor: &'a Packed,
     pub(crate) panels: Range<usize>,
     /// x [rows, in].
     pub(crate) x: &'a [f32],
@@ -32,7 +31,8 @@ impl Thin<'_> {
     /// Computes and writes.
     #[allow(unsafe_code)]
     pub(crate) fn run(&self, isa: Isa) {
-        let (inputs, outputs) = (self.factor.inputs(), self.factor.outputs());
+        let Packed { inputs, outputs, form, .. } = *self.factor;
+        assert!(form == Form::F32 || form == Form::F16);
         assert!(self.x.len() == self.rows.len() * inputs && self.panels.end <= self.factor.panels());
         assert!(self.y.holds(self.rows.end, outputs));
         match isa {
@@ -47,35 +47,8 @@ impl Thin<'_> {
     }
 }
 
-/// Forms, as parameters of the kernels.
-const F32: u8 = 0;
-const F16: u8 = 1;
-const I8: u8 = 2;
-
-/// Where the weights of a panel with G groups lie.
-struct Place<const G: usize, const FORM: u8>(*const u8);
-
-impl<const G: usize, const FORM: u8> Place<G, FORM> {
-    const GROUP: usize = match FORM {
-        F32 => 4 * LANES,
-        F16 => 2 * LANES,
-        _ => LANES,
-    };
-    const SCALES: usize = if FORM == I8 { scales_bytes(G) } else { 0 };
-
-    /// The scales of a chunk's group.
-    fn scales(&self, chunk: usize, g: usize) -> *const u8 {
-        self.0.wrapping_add(chunk * (Self::SCALES + CHUNK * G * Self::GROUP) + g * 2 * LANES)
-    }
-
-    /// The weights of a chunk's first input.
-    fn weights(&self, chunk: usize) -> *const u8 {
-        self.0.wrapping_add(chunk * (Self::SCALES + CHUNK * G * Self::GROUP) + Self::SCALES)
-    }
-}
-
 /// The kernels over a register type that holds the 16 outputs of a group: `zero`, `load` of each form, `fma` with a number in
-/// all lanes, `add`, `scaled` (a b + c), and `put` of the first n lanes.
+/// all lanes, `add`, and `put` of the first n lanes.
 macro_rules! kernels {
     ($(#[$feature:meta])?) => {
         /// # Safety
@@ -100,10 +73,9 @@ macro_rules! kernels {
         unsafe fn of_form<const R: usize, const C: usize, const D: usize>(thin: &Thin<'_>, row: usize) -> usize {
             // SAFETY: by the caller.
             unsafe {
-                match thin.factor.form() {
-                    FactorForm::F32 => panels::<R, C, D, F32>(thin, row),
-                    FactorForm::F16 => panels::<R, C, D, F16>(thin, row),
-                    FactorForm::I8 => panels::<R, C, D, I8>(thin, row),
+                match thin.factor.form {
+                    Form::F32 => panels::<R, C, D, false>(thin, row),
+                    _ => panels::<R, C, D, true>(thin, row),
                 }
             }
             R
@@ -111,21 +83,21 @@ macro_rules! kernels {
 
         /// All panels times R rows.
         $(#[$feature])?
-        unsafe fn panels<const R: usize, const C: usize, const D: usize, const FORM: u8>(thin: &Thin<'_>, row: usize) {
-            let (inputs, outputs) = (thin.factor.inputs(), thin.factor.outputs());
+        unsafe fn panels<const R: usize, const C: usize, const D: usize, const HALF: bool>(thin: &Thin<'_>, row: usize) {
+            let Packed { inputs, outputs, .. } = *thin.factor;
             // SAFETY: x has R rows from here.
             let x = unsafe { thin.x.as_ptr().add(row * inputs) };
             for p in thin.panels.clone() {
-                let (lines, groups) = thin.factor.panel(p);
-                let weights = lines.as_ptr().cast::<u8>();
+                let panel = thin.factor.panel(p);
+                let weights = panel.lines.as_ptr().cast::<u8>();
                 let columns = p * PANEL..outputs.min((p + 1) * PANEL);
                 // SAFETY: the panel has `groups` weights for each input.
                 unsafe {
-                    if groups == 1 {
-                        let sums = sums::<R, 1, C, D, FORM>(Place(weights), x, inputs);
+                    if panel.groups == 1 {
+                        let sums = sums::<R, 1, C, D, HALF>(weights, x, inputs);
                         write(thin, row, columns, &sums);
                     } else {
-                        let sums = sums::<R, 2, C, D, FORM>(Place(weights), x, inputs);
+                        let sums = sums::<R, 2, C, D, HALF>(weights, x, inputs);
                         write(thin, row, columns, &sums);
                     }
                 }
@@ -135,8 +107,8 @@ macro_rules! kernels {
         /// The sums of one panel with G groups and R rows. D is C + 1.
         #[inline]
         $(#[$feature])?
-        unsafe fn sums<const R: usize, const G: usize, const C: usize, const D: usize, const FORM: u8>(
-            place: Place<G, FORM>,
+        unsafe fn sums<const R: usize, const G: usize, const C: usize, const D: usize, const HALF: bool>(
+            weights: *const u8,
             x: *const f32,
             inputs: usize,
         ) -> [[Group; G]; R] {
@@ -147,23 +119,24 @@ macro_rules! kernels {
                 let mut chunk = 0;
                 while chunk + C < whole || (chunk + C == whole && rest == 0) {
                     let mut partial = [[[zero(); G]; R]; C];
-                    chunks(&place, (x, inputs), chunk, 0..CHUNK, &mut partial);
-                    add_chunks(&place, chunk, &mut total, &partial);
+                    chunks::<R, G, C, HALF>(weights, (x, inputs), chunk, 0..CHUNK, &mut partial);
+                    add_chunks(&mut total, &partial);
                     chunk += C;
                 }
                 if chunk + C == whole {
                     // The short chunk goes along with the last whole ones: by itself its one chain would wait.
                     let mut partial = [[[zero(); G]; R]; D];
-                    chunks(&place, (x, inputs), chunk, 0..rest, &mut partial);
+                    chunks::<R, G, D, HALF>(weights, (x, inputs), chunk, 0..rest, &mut partial);
                     let most = partial.first_chunk_mut::<C>().expect("D is C + 1");
-                    chunks(&place, (x, inputs), chunk, rest..CHUNK, most);
-                    add_chunks(&place, chunk, &mut total, &partial);
+                    chunks::<R, G, C, HALF>(weights, (x, inputs), chunk, rest..CHUNK, most);
+                    add_chunks(&mut total, &partial);
                     return total;
                 }
                 while chunk * CHUNK < inputs {
                     let mut partial = [[[zero(); G]; R]; 1];
-                    chunks(&place, (x, inputs), chunk, 0..CHUNK.min(inputs - chunk * CHUNK), &mut partial);
-                    add_chunks(&place, chunk, &mut total, &partial);
+                    let within = 0..CHUNK.min(inputs - chunk * CHUNK);
+                    chunks::<R, G, 1, HALF>(weights, (x, inputs), chunk, within, &mut partial);
+                    add_chunks(&mut total, &partial);
                     chunk += 1;
                 }
                 total
@@ -173,30 +146,28 @@ macro_rules! kernels {
         /// Some inputs of each of N chunks, added to what these have.
         #[inline]
         $(#[$feature])?
-        unsafe fn chunks<const R: usize, const G: usize, const N: usize, const FORM: u8>(
-            place: &Place<G, FORM>,
+        unsafe fn chunks<const R: usize, const G: usize, const N: usize, const HALF: bool>(
+            weights: *const u8,
             (x, inputs): (*const f32, usize),
             first: usize,
             within: Range<usize>,
             sums: &mut [[[Group; G]; R]; N],
         ) {
+            let group = if HALF { 2 * LANES } else { 4 * LANES };
             // By value, so that they stay in registers.
             let mut partial = *sums;
             // SAFETY: by the caller.
             unsafe {
                 for i in within {
                     for (c, partial) in partial.iter_mut().enumerate() {
+                        let input = (first + c) * CHUNK + i;
                         let mut w = [zero(); G];
                         for (g, w) in w.iter_mut().enumerate() {
-                            let at = place.weights(first + c).add((i * G + g) * Place::<G, FORM>::GROUP);
-                            *w = match FORM {
-                                F32 => load_f32(at),
-                                F16 => load_f16(at),
-                                _ => load_i8(at),
-                            };
+                            let at = weights.add((input * G + g) * group);
+                            *w = if HALF { load_f16(at) } else { load_f32(at) };
                         }
                         for (r, partial) in partial.iter_mut().enumerate() {
-                            let x = *x.add(r * inputs + (first + c) * CHUNK + i);
+                            let x = *x.add(r * inputs + input);
                             for (partial, w) in partial.iter_mut().zip(w) {
                                 *partial = fma(w, x, *partial);
                             }
@@ -207,27 +178,19 @@ macro_rules! kernels {
             *sums = partial;
         }
 
-        /// Adds up N chunks, each times its scales if it has some.
+        /// Adds up N chunks.
         #[inline]
         $(#[$feature])?
-        unsafe fn add_chunks<const R: usize, const G: usize, const N: usize, const FORM: u8>(
-            place: &Place<G, FORM>,
-            first: usize,
+        unsafe fn add_chunks<const R: usize, const G: usize, const N: usize>(
             total: &mut [[Group; G]; R],
             partial: &[[[Group; G]; R]; N],
         ) {
             // Nested, not flattened: so the sums stay in registers.
-            for (c, partial) in partial.iter().enumerate() {
+            for partial in partial {
                 for (total, partial) in total.iter_mut().zip(partial) {
-                    for (g, (total, partial)) in total.iter_mut().zip(partial).enumerate() {
-                        // SAFETY: the machine has the instructions; the chunk has scales for each group.
-                        *total = unsafe {
-                            if FORM == I8 {
-                                scaled(load_bf16(place.scales(first + c, g)), *partial, *total)
-                            } else {
-                                add(*total, *partial)
-                            }
-                        };
+                    for (total, partial) in total.iter_mut().zip(partial) {
+                        // SAFETY: the machine has the instructions.
+                        *total = unsafe { add(*total, *partial) };
                     }
                 }
             }
@@ -284,27 +247,6 @@ mod avx512 {
     unsafe fn load_f16(at: *const u8) -> Group {
         // SAFETY: by the caller.
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(at.cast()) })
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn load_bf16(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        let halves = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(at.cast()) });
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn load_i8(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(at.cast()) }))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn scaled(a: Group, b: Group, c: Group) -> Group {
-        _mm512_fmadd_ps(a, b, c)
     }
 
     #[inline]
@@ -366,28 +308,6 @@ mod avx2 {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn load_bf16(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        let halves = unsafe { [_mm_loadu_si128(at.cast()), _mm_loadu_si128(at.add(LANES).cast())] };
-        halves.map(|halves| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn load_i8(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        let bytes = unsafe { [_mm_loadl_epi64(at.cast()), _mm_loadl_epi64(at.add(LANES / 2).cast())] };
-        bytes.map(|bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn scaled(a: Group, b: Group, c: Group) -> Group {
-        [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])]
-    }
-
-    #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn fma(w: Group, x: f32, sum: Group) -> Group {
         let x = _mm256_set1_ps(x);
@@ -425,7 +345,7 @@ mod avx2 {
 
 #[allow(unsafe_code)] // pointers that `Thin::run` has checked
 mod portable {
-    use half::{bf16, f16};
+    use half::f16;
 
     use super::*;
 
@@ -448,23 +368,6 @@ mod portable {
     unsafe fn load_f16(at: *const u8) -> Group {
         // SAFETY: by the caller.
         unsafe { at.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
-    }
-
-    #[inline]
-    unsafe fn load_bf16(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        unsafe { at.cast::<[bf16; LANES]>().read_unaligned() }.map(bf16::to_f32)
-    }
-
-    #[inline]
-    unsafe fn load_i8(at: *const u8) -> Group {
-        // SAFETY: by the caller.
-        unsafe { at.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
-    }
-
-    #[inline]
-    unsafe fn scaled(a: Group, b: Group, c: Group) -> Group {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
 
     #[inline]
