@@ -36,12 +36,13 @@ pub(crate) fn render(compare: &Compare, shape: &Shape, found: &Found) -> anyhow:
         let rate = read / spent.lane.matrices;
         writeln!(
             text,
-            "- An answer by itself reads all weights for each token: {:.0} MB a step, {:.1} GB/s while it multiplies. Two threads \
-             that only read get {:.1} GB/s from this machine's memory, so its products run at {:.0} % of what reading allows.",
+            "- An answer by itself reads all weights for each token: {:.0} MB a step, {:.1} GB/s while it multiplies, from huge \
+             pages where the system has some. That is {:.0} % of what two threads that only read get from this machine's memory in \
+             ordinary pages, {:.1} GB/s.",
             shape.token_weights() as f64 * per_weight / 1e6,
             rate / 1e9,
-            ceiling / 1e9,
-            100.0 * rate / ceiling
+            100.0 * rate / ceiling,
+            ceiling / 1e9
         )?;
     }
     if let Some(spent) = found.spent_on(PROMPT_CASE).filter(|spent| spent.lane.matrices > 0.0) {
