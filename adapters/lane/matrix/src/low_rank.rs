@@ -110,7 +110,7 @@ fn multiply_adapted_with(
             return;
         }
         let before = |product: usize, panel: usize| {
-            of_products[product].iter().filter(|piece| piece.first).for_each(|piece| piece.b.prefetch(panel));
+            of_products[product].iter().filter(|piece| piece.is_first()).for_each(|piece| piece.b.prefetch(panel));
         };
         base.run_part(part - firsts, rest, before, |product, panels, y| {
             let columns = panels.start * PANEL..(panels.end * PANEL).min(y.outputs());
@@ -151,8 +151,6 @@ struct Piece<'a> {
     of: &'a LowRank<'a>,
     /// Rows of the product.
     rows: Range<usize>,
-    /// Whether they are the update's first.
-    first: bool,
     how: How<'a>,
 }
 
@@ -212,7 +210,7 @@ fn pieces<'a>(base: &'a Prepared<'_>, inputs: &[&'a [f32]], updates: &'a [LowRan
                 }
                 _ => unreachable!("`check` has seen to it"),
             };
-            pieces.push(Piece { of, rows: start..end, first: start == of.rows.start, how });
+            pieces.push(Piece { of, rows: start..end, how });
             start = end;
         }
     }
@@ -288,6 +286,11 @@ impl<'a, T> Shared<'a, T> {
 }
 
 impl Piece<'_> {
+    /// Whether its rows are the update's first.
+    fn is_first(&self) -> bool {
+        self.rows.start == self.of.rows.start
+    }
+
     /// x Aᵀ.
     #[allow(unsafe_code)]
     fn down(&self, isa: Isa, between: &SharedBetween<'_>) {

@@ -67,37 +67,30 @@ pub(crate) fn attend(
     out: &mut [f32],
     scratch: &Scratch,
 ) {
-    let Some(first) = queries.first() else { return };
-    match first.sequence.layout().kept {
-        Kept::F32 => attend_in::<f32>(threads, layer, queries, q, out, scratch),
-        Kept::F16 => attend_in::<f16>(threads, layer, queries, q, out, scratch),
-    }
-}
-
-fn attend_in<T: Number>(
-    threads: &Threads,
-    layer: Layer,
-    queries: &[Query<'_>],
-    q: &[f32],
-    out: &mut [f32],
-    scratch: &Scratch,
-) {
     let tokens: usize = queries.iter().map(|query| query.tokens).sum();
     let (Some(first), true) = (queries.first(), tokens > 0) else { return };
-    let width = out.len() / tokens;
-    let mut units = units(queries, first.sequence.layout(), width, q, out);
+    let (width, layout) = (out.len() / tokens, first.sequence.layout());
+    let mut units = units(queries, layout, width, q, out);
     let work: usize = queries.iter().map(|query| query.tokens * (query.position + query.tokens)).sum::<usize>() * width;
     let parts = if work < ONE_PART { 1 } else { units.len().min(threads.count() * PARTS) };
-    let run = |units: &mut [Unit<'_>]| {
-        let mut buffers = scratch.0.lock().pop().unwrap_or_default();
-        for at in 0..units.len() {
-            let next = units.get(at + 1).map(|next| next.first_keys::<T>(layer));
-            units[at].run::<T>(layer, next, &mut buffers);
-        }
-        scratch.0.lock().push(buffers);
-    };
     let parts: Vec<Once<&mut [Unit<'_>]>> = shares(&mut units, parts, layer).into_iter().map(Once::new).collect();
-    threads.run(parts.len(), |part| run(&mut parts[part].lock().expect("each part is locked once")));
+    let run = match layout.kept {
+        Kept::F32 => run_all::<f32>,
+        Kept::F16 => run_all::<f16>,
+    };
+    threads.run(parts.len(), |part| {
+        let mut buffers = scratch.0.lock().pop().unwrap_or_default();
+        run(&mut parts[part].lock().expect("each part is locked once"), layer, &mut buffers);
+        scratch.0.lock().push(buffers);
+    });
+}
+
+/// One unit after the other, each fetching the beginning of the next.
+fn run_all<T: Number>(units: &mut [Unit<'_>], layer: Layer, buffers: &mut Buffers) {
+    for at in 0..units.len() {
+        let next = units.get(at + 1).map(|next| next.first_keys::<T>(layer));
+        units[at].run::<T>(layer, next, buffers);
+    }
 }
 
 /// Multiply-adds that are not worth a hand-over.
